@@ -1,0 +1,28 @@
+"""Rows of a table, by id."""
+
+import numpy as np
+
+
+def _check(ids: np.ndarray, rows: int) -> None:
+    wrong = np.flatnonzero((ids < 0) | (ids >= rows))
+    if wrong.size:
+        place = int(wrong[0])
+        raise IndexError(
+            f"id {ids.flat[place]} at position {place} is outside the table of {rows} rows "
+            f"(allowed: 0 to {rows - 1})"
+        )
+
+
+def embedding(ids: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """table[ids]: (...) int64 and (V, C) -> (..., C).
+
+    An id outside 0..V-1: IndexError naming the id and its place in the flattened ids.
+    """
+    _check(ids, table.shape[0])
+    return table[ids]
+
+
+def embedding_backward(dy: np.ndarray, ids: np.ndarray, dtable: np.ndarray) -> None:
+    """Adds each row of dy (..., C) into the row of dtable (V, C) that its id names, in order."""
+    _check(ids, dtable.shape[0])
+    np.add.at(dtable, ids.reshape(-1), dy.reshape(-1, dy.shape[-1]))
