@@ -1,0 +1,79 @@
+"""Fixtures of the whole test suite, and the header that says what this run covers."""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from litegpt import kernels
+
+FORCED = os.environ.get("LITEGPT_BACKEND")
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("LITEGPT_DATA") or ROOT.parent / "shared" / "data")
+
+
+def tested_backends() -> list[str]:
+    """The rungs that tests loop over: all that there are, or the one LITEGPT_BACKEND names."""
+    if FORCED:
+        return [kernels.backend()]  # refuses an absent rung, listing what there is
+    return kernels.available_backends()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that asks for `backend` runs on every tested rung, `compiled` on the compiled ones."""
+    if "backend" in metafunc.fixturenames:
+        metafunc.parametrize("backend", tested_backends(), indirect=True)
+    if "compiled" in metafunc.fixturenames:
+        rungs = [name for name in tested_backends() if name != "numpy"]
+        if not rungs:
+            why = kernels.native_error or "LITEGPT_BACKEND names numpy"
+            rungs = [pytest.param("", marks=pytest.mark.skip(f"no compiled rung: {why}"))]
+        metafunc.parametrize("compiled", rungs, indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of the rung that the kernels run on during this test."""
+    with kernels.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def compiled(request: pytest.FixtureRequest) -> Iterator[str]:
+    """As `backend`, for what is promised of the compiled kernels alone (bit-for-bit equalities)."""
+    with kernels.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """The kernels on one thread, then on as many as before."""
+    before = kernels.num_threads()
+    kernels.set_num_threads(1)
+    yield
+    kernels.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with the test data (LITEGPT_DATA, or ../shared/data beside the repository)."""
+    if not DATA.is_dir():
+        pytest.skip(f"no test data: {DATA} is not a folder (LITEGPT_DATA names another)")
+    return DATA
+
+
+def pytest_report_header() -> list[str]:
+    """Which rungs run and which oracles are there; what is missing is said, not passed over."""
+    absent = f" (no compiled kernels: {kernels.native_error})" if kernels.native_error else ""
+    forced = " (LITEGPT_BACKEND)" if FORCED else ""
+    oracles = [
+        f"{name}: {'installed' if importlib.util.find_spec(name) else 'absent, its tests skip'}"
+        for name in ("torch", "transformers")
+    ]
+    return [
+        f"litegpt rungs: {', '.join(tested_backends())}{forced}{absent}; "
+        f"threads: {kernels.num_threads()}",
+        f"oracles: {'; '.join(oracles)}; data: {DATA if DATA.is_dir() else 'absent'}",
+    ]
