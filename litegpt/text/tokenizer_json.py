@@ -1,0 +1,86 @@
+"""tokenizer.json, the file format of Hugging Face's `tokenizers`, as far as our own kinds need it.
+
+Our tokenizers are byte-pair encodings without any merge: what differs is the alphabet, and how
+text is cut into it. The `tokenizers` package loads these files and gives the same ids.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "tokenizer.json"
+_LARGEST = 64 * 2**20  # bytes; the largest vocabularies in use take some 30 MB
+
+_FRAME: dict[str, Any] = {
+    "version": "1.0",
+    "truncation": None,
+    "padding": None,
+    "added_tokens": [],
+    "normalizer": None,
+    "pre_tokenizer": None,
+    "post_processor": None,
+    "decoder": None,
+}
+_MODEL: dict[str, Any] = {
+    "type": "BPE",
+    "dropout": None,
+    "unk_token": None,
+    "continuing_subword_prefix": None,
+    "end_of_word_suffix": None,
+    "fuse_unk": False,
+    "byte_fallback": False,
+    "ignore_merges": False,
+}
+
+
+def without_merges(
+    tokens: list[str], pre_tokenizer: dict[str, Any] | None, decoder: dict[str, Any]
+) -> dict[str, Any]:
+    """A tokenizer.json whose tokens (in order of their ids) never merge."""
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    parts = {"pre_tokenizer": pre_tokenizer, "decoder": decoder}
+    return _FRAME | parts | {"model": _MODEL | {"vocab": vocabulary, "merges": []}}
+
+
+def tokens_without_merges(
+    content: dict[str, Any], pre_tokenizer: dict[str, Any] | None
+) -> list[str] | None:
+    """The tokens, in order of their ids, of a file that without_merges can have made.
+
+    None when the file says anything else than without_merges would, except about its decoder.
+    """
+    model = content.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    if not isinstance(vocabulary, dict) or not all(type(i) is int for i in vocabulary.values()):
+        return None
+    tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    expected = without_merges(tokens, pre_tokenizer, content.get("decoder"))  # type: ignore[arg-type]
+    return tokens if content == expected else None
+
+
+def read_tokenizer_json(directory: str | Path) -> dict[str, Any]:
+    """The content of directory/tokenizer.json; ValueError if it isn't a JSON object."""
+    path = Path(directory) / FILE_NAME
+    with path.open("rb") as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"{path}: larger than {_LARGEST // 2**20} MB, which no tokenizer is")
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: not a JSON object")
+    return content
+
+
+def write_tokenizer_json(directory: str | Path, content: dict[str, Any]) -> None:
+    """Writes directory/tokenizer.json; the file appears whole, or the old one stays."""
+    path = Path(directory) / FILE_NAME
+    aside = path.with_name(f".{FILE_NAME}.{os.getpid()}")
+    try:
+        aside.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
