@@ -76,10 +76,8 @@ class BuildNative(build_ext):
                 raise
             reason = str(error).splitlines()[0]
             print("\nWARNING\n" + HOW_TO_HELP.format(reason=reason) + "\n", file=sys.stderr)
-            # An older library must not stand in for the one that failed to build.
+            # What an earlier build left must not go into a wheel that is tagged as pure.
             Path(self.get_ext_fullpath(ext.name)).unlink(missing_ok=True)
-            package = self.get_finalized_command("build_py").get_package_dir("litegpt.kernels")
-            (Path(package) / Path(self.get_ext_filename(ext.name)).name).unlink(missing_ok=True)
             self.extensions = self.distribution.ext_modules = []
 
     def build_units(self, ext: Extension) -> None:
