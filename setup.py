@@ -89,10 +89,10 @@ class BuildNative(build_ext):
             force=self.force,
             compiler_directives={"language_level": "3"},
         )
-        debug = [] if "-g" in os.environ.get("CFLAGS", "") else ["-g0"]
+        debug = [] if "-g" in os.environ.get("CFLAGS", "").split() else ["-g0"]
         werror = ["-Werror"] if asked("LITEGPT_WERROR") else []
         ours = [*FLAGS, *debug, *WARNINGS, *werror]
-        units = {source: ours for source in listed("*.c")}
+        units = dict.fromkeys(listed("*.c"), ours)
         for isa, flags in isa_flags(self.plat_name).items():
             units[f"csrc/isa/{isa}.c"] = [*ours, *flags]
         # Cython's C is not ours: its warnings are not for us to mend, nor for users to read.
