@@ -19,11 +19,12 @@ from litegpt.kernels import reference
 if TYPE_CHECKING:  # type checkers read the contract
     from litegpt.kernels.reference import *  # noqa: F403
 
-_native: ModuleType | None = None
+_native: ModuleType | None  # not set before: `from` would find that instead of the extension
 native_error: str | None = None  # why the compiled kernels aren't there, if they aren't
 try:
-    from litegpt.kernels import _native  # type: ignore[attr-defined,no-redef]
+    from litegpt.kernels import _native
 except ImportError as error:
+    _native = None
     native_error = str(error)
 
 _backend = ""

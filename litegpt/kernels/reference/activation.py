@@ -75,10 +75,10 @@ def swiglu(x: np.ndarray) -> np.ndarray:
 
 
 def swiglu_backward(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """dgate = dy * up * s * (1 + gate * (1 - s)), dup = dy * gate * s, with s = sigmoid(gate).
+    """dgate = dy * up * s * (1 + gate * (1 - s)), dup = dy * (gate * s), with s = sigmoid(gate).
 
     dy is (..., F); returns (..., 2F).
     """
     gate, up = np.split(x, 2, axis=-1)
     s = _sigmoid(gate)
-    return np.concatenate([dy * up * s * (1.0 + gate * (1.0 - s)), dy * gate * s], axis=-1)
+    return np.concatenate([dy * up * s * (1.0 + gate * (1.0 - s)), dy * (gate * s)], axis=-1)

@@ -16,9 +16,7 @@ from litegpt.kernels.reference.dropout import keep_mask
 KEY_BLOCK = 32  # positions in a block of cached keys
 
 
-def _causal_scores(
-    q: np.ndarray, k: np.ndarray, key_mask: np.ndarray | None
-) -> np.ndarray:
+def _causal_scores(q: np.ndarray, k: np.ndarray, key_mask: np.ndarray | None) -> np.ndarray:
     """q k^T / sqrt(D), -inf where a query may not look: (B, H, T, S)."""
     length, heads, width = q.shape[1:]
     attended = k.shape[1]
@@ -70,7 +68,7 @@ def causal_attention(
         lse = np.log(np.exp(scores - top[..., None]).sum(axis=-1)) + top  # (B, H, T)
     p = _probabilities(scores, lse) * _dropout_scale(scores.shape, dropout, seed)
     y = np.einsum("bhts,bshd->bthd", p, np.repeat(v, heads // v.shape[2], axis=2))
-    return y.astype(q.dtype, copy=False), lse.astype(q.dtype, copy=False)
+    return np.ascontiguousarray(y, q.dtype), np.ascontiguousarray(lse, q.dtype)
 
 
 def causal_attention_backward(
@@ -103,7 +101,7 @@ def causal_attention_backward(
     dv = np.einsum("bhts,bthd->bshd", p * drop, dy)
     per_group = (*k.shape[:2], groups, repeat, width)  # (B, S, G, H/G, D)
     dk, dv = dk.reshape(per_group).sum(axis=3), dv.reshape(per_group).sum(axis=3)
-    return tuple(g.astype(q.dtype, copy=False) for g in (dq, dk, dv))  # type: ignore[return-value]
+    return tuple(np.ascontiguousarray(g, q.dtype) for g in (dq, dk, dv))  # type: ignore[return-value]
 
 
 def cache_append(

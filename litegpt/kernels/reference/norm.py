@@ -44,9 +44,7 @@ def layernorm_backward(
     return rstd[..., None] * (g - mean_g - n * mean_gn)
 
 
-def rmsnorm(
-    x: np.ndarray, gamma: np.ndarray, eps: float = 1e-5
-) -> tuple[np.ndarray, np.ndarray]:
+def rmsnorm(x: np.ndarray, gamma: np.ndarray, eps: float = 1e-5) -> tuple[np.ndarray, np.ndarray]:
     """y = x * rstd * gamma, with rstd = 1 / sqrt(mean(x^2) + eps); returns y and rstd (...).
 
     Zhang and Sennrich, 2019 (arXiv:1910.07467).

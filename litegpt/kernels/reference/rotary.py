@@ -3,9 +3,7 @@
 import numpy as np
 
 
-def rotary(
-    x: np.ndarray, cos: np.ndarray, sin: np.ndarray, offsets: np.ndarray
-) -> np.ndarray:
+def rotary(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Rotates the pairs (i, i + R) of each head by the angle of the token's position.
 
     Su et al., 2021 (arXiv:2104.09864), in the half-split order of the Llama weights. x is

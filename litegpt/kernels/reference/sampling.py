@@ -32,8 +32,10 @@ def sample(
         top = row.max(initial=-np.inf)
         if not np.isfinite(top):
             raise ValueError(f"sample: row {b} of the logits holds NaN or inf, or nothing finite")
-        ids[b] = np.argmax(row) if temperature == 0 else _draw(
-            (row - top) / temperature, uniforms[b], top_k or vocabulary, top_p, min_p
+        ids[b] = (
+            np.argmax(row)
+            if temperature == 0
+            else _draw((row - top) / temperature, uniforms[b], top_k or vocabulary, top_p, min_p)
         )
         logprobs[b] = row[ids[b]] - top - np.log(np.exp(row - top).sum())
     return ids, logprobs
@@ -49,4 +51,6 @@ def _draw(scores: np.ndarray, uniform: float, top_k: int, top_p: float, min_p: f
     weights = weights[weights >= min_p * weights[0]]
     kept = np.sort(order[: weights.size])
     running = np.cumsum(np.exp(scores[kept]))
-    return int(kept[np.searchsorted(running, uniform * running[-1], side="right").clip(max=kept.size - 1)])
+    return int(
+        kept[np.searchsorted(running, uniform * running[-1], side="right").clip(max=kept.size - 1)]
+    )

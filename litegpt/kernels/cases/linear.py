@@ -1,0 +1,275 @@
+"""Cases of the matrix product in its forms."""
+
+from typing import Any
+
+import numpy as np
+
+from litegpt.kernels import reference
+from litegpt.kernels.cases.case import (
+    NORMAL,
+    Arguments,
+    Case,
+    Gradient,
+    Outputs,
+    exact,
+    normal,
+    sum_error,
+)
+
+_VECTOR = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
+_SHAPES = (
+    *((m, 19, 33) for m in (0, *_VECTOR, 100)),
+    *((3, k, 17) for k in (0, *_VECTOR, 257, 1009)),
+    *((3, 18, n) for n in (0, *_VECTOR, 257)),
+    (1, 128, 384),
+    (67, 301, 101),
+    (130, 260, 140),
+)
+
+
+def _linear(
+    rng: np.random.Generator,
+    rows: int,
+    inputs: int,
+    outputs: int,
+    activation: str | None = None,
+    transposed: bool = False,
+    bias: bool = True,
+    residual: bool = False,
+) -> Arguments:
+    return {
+        "x": normal(rng, rows, inputs),
+        "weight": normal(rng, *((outputs, inputs) if transposed else (inputs, outputs))),
+        "bias": normal(rng, outputs) if bias else None,
+        "residual": normal(rng, rows, outputs) if residual else None,
+        "activation": activation,
+        "transposed": transposed,
+    }
+
+
+def _packed(
+    rng: np.random.Generator,
+    rows: int,
+    inputs: int,
+    outputs: int,
+    activation: str | None = None,
+    transposed: bool = False,
+    bias: bool = True,
+    residual: bool = False,
+) -> Arguments:
+    plain = _linear(rng, rows, inputs, outputs, activation, transposed, bias, residual)
+    x, weight = plain.pop("x"), plain.pop("weight")
+    packed = reference.pack_linear(weight, plain.pop("transposed"))
+    return {"x": x, "packed": packed, "outputs": outputs, **plain}
+
+
+_VARIANTS = (  # activation, transposed, bias, residual
+    (None, True, False, False),
+    (None, False, False, True),
+    (None, True, True, True),
+    ("gelu", False, True, False),
+    ("gelu", True, True, True),
+    ("gelu_erf", False, True, True),
+    ("relu", False, False, False),
+)
+_SIZES = (
+    *_SHAPES,
+    *((m, 20, 37, *variant) for m in (1, 4, 33) for variant in _VARIANTS),
+    *((m, k, n, None, True) for m, k, n in ((1, 1, 1), (1, 64, 65), (9, 33, 31), (70, 257, 101))),
+)
+
+
+def _linear_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
+    """Relative to |x| @ |weight| + |bias| + |residual|, growing as a sum of K products."""
+    x = np.abs(arguments["x"])
+    if "packed" in arguments:
+        panels, inputs, width = arguments["packed"].shape
+        weight = arguments["packed"].transpose(1, 0, 2).reshape(inputs, panels * width)
+        weight = np.abs(weight[:, : arguments["outputs"]])
+    else:
+        weight = np.abs(arguments["weight"])
+        weight = weight.T if arguments["transposed"] else weight
+    magnitude = x @ weight
+    for name in ("bias", "residual"):
+        if arguments[name] is not None:
+            magnitude = magnitude + np.abs(arguments[name])
+    return [sum_error(x.shape[-1]) * magnitude + NORMAL]
+
+
+def _linear_backward(
+    rng: np.random.Generator,
+    rows: int,
+    inputs: int,
+    outputs: int,
+    transposed: bool = False,
+    bias: bool = True,
+) -> Arguments:
+    weight = (outputs, inputs) if transposed else (inputs, outputs)
+    return {
+        "dy": normal(rng, rows, outputs),
+        "x": normal(rng, rows, inputs),
+        "weight": normal(rng, *weight),
+        "dweight": normal(rng, *weight),
+        "dbias": normal(rng, outputs) if bias else None,
+        "transposed": transposed,
+    }
+
+
+def _linear_backward_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
+    """Each relative to the magnitudes that it adds up: N products for dx, M for the others."""
+    dy, x, weight = (np.abs(arguments[name]) for name in ("dy", "x", "weight"))
+    transposed, (rows, columns) = arguments["transposed"], dy.shape
+    dx = sum_error(columns) * (dy @ (weight if transposed else weight.T))
+    product = dy.T @ x if transposed else x.T @ dy
+    bounds = [dx + NORMAL, sum_error(rows) * (np.abs(arguments["dweight"]) + product) + NORMAL]
+    if arguments["dbias"] is not None:
+        bounds.append(sum_error(rows) * (np.abs(arguments["dbias"]) + dy.sum(axis=0)) + NORMAL)
+    return bounds
+
+
+def _linear_gradient(
+    twin: Any, arguments: Arguments, outputs: Outputs, dy: np.ndarray
+) -> Arguments:
+    x, weight, transposed = (arguments[name] for name in ("x", "weight", "transposed"))
+    dweight, dbias = np.zeros_like(weight), np.zeros_like(dy[0])
+    dx = twin.linear_backward(dy, x, weight, dweight, dbias, transposed)
+    return {"x": dx, "weight": dweight, "bias": dbias}
+
+
+def _pack(
+    rng: np.random.Generator, inputs: int, outputs: int, transposed: bool = False
+) -> Arguments:
+    shape = (outputs, inputs) if transposed else (inputs, outputs)
+    return {"weight": normal(rng, *shape), "transposed": transposed}
+
+
+def _matmul(
+    rng: np.random.Generator,
+    lead: tuple[int, ...],
+    rows: int,
+    inner: int,
+    columns: int,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+) -> Arguments:
+    a = (inner, rows) if transpose_a else (rows, inner)
+    b = (columns, inner) if transpose_b else (inner, columns)
+    return {
+        "a": normal(rng, *lead, *a),
+        "b": normal(rng, *lead, *b),
+        "transpose_a": transpose_a,
+        "transpose_b": transpose_b,
+    }
+
+
+def _matmul_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
+    """Relative to |a| @ |b|, growing as a sum of K products."""
+    a, b = np.abs(arguments["a"]), np.abs(arguments["b"])
+    a = a.swapaxes(-1, -2) if arguments["transpose_a"] else a
+    b = b.swapaxes(-1, -2) if arguments["transpose_b"] else b
+    return [sum_error(a.shape[-1]) * (a @ b) + NORMAL]
+
+
+def _matmul_gradient(
+    twin: Any, arguments: Arguments, outputs: Outputs, dy: np.ndarray
+) -> Arguments:
+    a, b = arguments["a"], arguments["b"]
+    return {
+        "a": twin.matmul(dy, b, transpose_b=True),
+        "b": twin.matmul(a, dy, transpose_a=True),
+    }
+
+
+def _special_rows(rng: np.random.Generator) -> Arguments:
+    """What isn't finite stays in its row and its column, and subnormals aren't flushed."""
+    arguments = _linear(rng, 7, 19, 37, None, False, True, True)
+    arguments["x"][1, 18] = np.nan
+    arguments["x"][2, 0] = np.inf
+    arguments["x"][3] *= np.float32(1e-41)
+    arguments["x"][4, 3] = -np.inf
+    arguments["weight"][5, 36] = np.nan
+    arguments["bias"][:] = 0
+    arguments["residual"][:] = 0
+    return arguments
+
+
+def _special_subnormal(rng: np.random.Generator) -> Arguments:
+    return {**_linear(rng, 3, 5, 33, bias=False), "x": normal(rng, 3, 5) * np.float32(1e-40)}
+
+
+def _flops(arguments: Arguments) -> float:
+    x = arguments["x"]
+    outputs = (
+        arguments["outputs"]
+        if "outputs" in arguments
+        else (arguments["weight"].size // max(1, x.shape[-1]))
+    )
+    return 2.0 * x.size * outputs
+
+
+_TIMED = {
+    "512x768x3072": (512, 768, 3072),
+    "768x128x512": (768, 128, 512),
+    "8x768x3072": (8, 768, 3072),
+    "1x768x3072": (1, 768, 3072),
+}
+_LEADS = ((), (0,), (3,), (2, 3))
+
+CASES = (
+    Case(
+        "linear",
+        _linear,
+        _SIZES,
+        _linear_bound,
+        {**_TIMED, "512x768x3072 gelu": (512, 768, 3072, "gelu")},
+        special={"rows": _special_rows, "subnormals": _special_subnormal},
+        gradient=Gradient(_linear_gradient, sizes=((3, 5, 4), (2, 3, 5, None, True))),
+        flops=_flops,
+    ),
+    Case(
+        "linear_backward",
+        _linear_backward,
+        (
+            *(shape for shape in _SHAPES if shape[1] and shape[2]),
+            *((m, 20, 37, transposed, False) for m in (1, 33) for transposed in (False, True)),
+            *((m, 35, 41, True) for m in (1, 5, 16, 65, 130)),
+        ),
+        _linear_backward_bound,
+        {"768x128x512": (768, 128, 512), "512x768x3072": (512, 768, 3072)},
+        updates=("dweight", "dbias"),
+        flops=lambda arguments: 4.0 * arguments["x"].size * arguments["dy"].shape[-1],
+    ),
+    Case("linear_packed", _packed, _SIZES, _linear_bound, _TIMED, flops=_flops),
+    Case(
+        "pack_linear",
+        _pack,
+        (
+            *((19, n, transposed) for n in (0, *_VECTOR, 257) for transposed in (False, True)),
+            *((k, 37, transposed) for k in (0, *_VECTOR, 257) for transposed in (False, True)),
+        ),
+        exact,
+        {"768x3072": (768, 3072), "768x3072 transposed": (768, 3072, True)},
+    ),
+    Case(
+        "matmul",
+        _matmul,
+        (
+            *(
+                (lead, 5, 17, 33, a, b)
+                for lead in _LEADS
+                for a in (False, True)
+                for b in (False, True)
+            ),
+            *(((2,), *shape) for shape in _SHAPES[::3]),
+            *(((2,), 33, k, 18, False, True) for k in _VECTOR),
+        ),
+        _matmul_bound,
+        {"48x64x32x64": ((48,), 64, 32, 64), "12x256x64x256": ((12,), 256, 64, 256, False, True)},
+        gradient=Gradient(_matmul_gradient, sizes=(((2,), 3, 5, 4),)),
+        flops=lambda arguments: (
+            2.0
+            * arguments["a"].size
+            * (arguments["b"].shape[-2 if arguments["transpose_b"] else -1])
+        ),
+    ),
+)
