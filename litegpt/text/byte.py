@@ -51,7 +51,7 @@ class ByteTokenizer(Tokenizer):
                 text = text.encode("utf-8", "surrogateescape")
             except UnicodeEncodeError as error:
                 raise ValueError(
-                    f"U+{ord(text[error.start]):04X} at position {error.start} is a surrogate, "
+                    f"U+{ord(error.object[error.start]):04X} at position {error.start} is a surrogate, "
                     "not a character"
                 ) from None
         return np.frombuffer(text, np.uint8).astype(np.int64)
