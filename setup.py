@@ -33,7 +33,8 @@ WARNINGS = ["-Wall", "-Wextra", "-Wstrict-prototypes", "-Wmissing-prototypes", "
 
 AVX2 = ["-mavx2", "-mfma", "-mf16c"]
 AVX512 = [*AVX2, "-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512dq"]
-ISA_FLAGS: dict[str, dict[str, list[str]]] = {  # processor -> csrc/isa/NAME.c -> what this unit may use
+# Processor -> csrc/isa/NAME.c -> what this unit may use.
+ISA_FLAGS: dict[str, dict[str, list[str]]] = {
     "x86_64": {
         "baseline": [],
         "avx2": AVX2,
