@@ -33,7 +33,7 @@ test: $(WITH_TEST)
 lint: $(WITH_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint csrc
+	PATH="$(BIN):$$PATH" cython-lint csrc
 	LITEGPT_REQUIRE_NATIVE=1 LITEGPT_WERROR=1 $(BIN)/python setup.py --quiet build_ext --force \
 	    --build-lib build/lint --build-temp build/lint
 

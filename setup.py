@@ -82,7 +82,8 @@ class BuildNative(build_ext):
             self.extensions = self.distribution.ext_modules = []
 
     def build_units(self, ext: Extension) -> None:
-        from Cython.Build import cythonize  # here, so that a pure build needs no Cython
+        import numpy as np  # here, so that a pure build needs neither
+        from Cython.Build import cythonize
 
         [generated] = cythonize(
             [Extension(ext.name, ["csrc/native.pyx"])],
@@ -97,7 +98,7 @@ class BuildNative(build_ext):
         for isa, flags in isa_flags(self.plat_name).items():
             units[f"csrc/isa/{isa}.c"] = [*ours, *flags]
         # Cython's C is not ours: its warnings are not for us to mend, nor for users to read.
-        units[generated.sources[0]] = [*FLAGS, *debug, "-w"]
+        units[generated.sources[0]] = [*FLAGS, *debug, "-w", f"-I{np.get_include()}"]
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             compiled = [pool.submit(self.compile, ext, *unit) for unit in units.items()]
