@@ -1,0 +1,280 @@
+"""The model."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from litegpt import kernels
+from litegpt.models.config import GPTConfig
+from litegpt.models.parts import make_added_position, make_blocks, make_norm
+from litegpt.nn.arrays import token_ids
+from litegpt.nn.cache import KVCache
+from litegpt.nn.dropout import Dropout
+from litegpt.nn.embedding import Embedding
+from litegpt.nn.linear import Linear
+from litegpt.nn.module import Module
+from litegpt.nn.random import Seed, generator
+
+
+class GPTModel(Module):
+    """A decoder-only transformer: token ids (B, T) -> logits (B, T, V).
+
+    Embedding (+ positions), blocks, a final norm, a head. The defaults are the sizes of GPT-2
+    124M with an untied head, no biases in attention, biases in the feed-forward, layernorm and
+    learned positions; `options` are the other fields of GPTConfig. seed decides the weights.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int = 50257,
+        max_seq_len: int = 1024,
+        num_layers: int = 12,
+        num_heads: int = 12,
+        hidden_dim: int = 768,
+        ffn_dim: int | None = None,
+        dropout: float = 0.1,
+        *,
+        seed: Seed = None,
+        **options: Any,
+    ) -> None:
+        self.config = config = GPTConfig(
+            vocab_size,
+            max_seq_len,
+            num_layers,
+            num_heads,
+            hidden_dim,
+            ffn_dim,  # type: ignore[arg-type]  # None means 4 * hidden_dim
+            dropout,
+            **options,
+        )
+        self.vocab_size, self.max_seq_len = config.vocab_size, config.max_seq_len
+        self.num_layers, self.num_heads = config.num_layers, config.num_heads
+        self.hidden_dim, self.ffn_dim = config.hidden_dim, config.ffn_dim
+        self.dropout = config.dropout
+        rng = generator(seed)
+        std = config.init_std
+        self.token_embedding = Embedding(config.vocab_size, config.hidden_dim, std, rng)
+        self.position_encoding = make_added_position(config, rng)
+        self.embedding_dropout = Dropout(config.dropout)
+        self.blocks = make_blocks(config, rng)
+        self.final_norm = make_norm(config)
+        if config.tie_embeddings:
+            self.head = Linear.tied(self.token_embedding.weight)
+        else:
+            self.head = Linear(config.hidden_dim, config.vocab_size, bias=False, std=std, seed=rng)
+
+    @classmethod
+    def from_config(cls, config: GPTConfig, seed: Seed = None) -> Self:
+        """A new model of this configuration."""
+        return cls(**asdict(config), seed=seed)
+
+    def get_num_parameters(self) -> int:
+        """Trained numbers; a tied table counts once."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    def _rows(self, input_ids: ArrayLike) -> np.ndarray:
+        """ids as (B, T); ValueError for other axes, for no position, for too many."""
+        ids = token_ids(input_ids)
+        if ids.ndim == 1:
+            ids = ids[None]
+        if ids.ndim != 2 or ids.shape[1] == 0:
+            raise ValueError(f"input_ids must be (B, T) or (T,) with T >= 1, not {ids.shape}")
+        if ids.shape[1] > self.max_seq_len:
+            raise ValueError(
+                f"{ids.shape[1]} positions are more than max_seq_len {self.max_seq_len}"
+            )
+        return ids
+
+    def forward(
+        self, input_ids: ArrayLike, return_hidden_states: bool = False, seed: Seed = None
+    ) -> Any:
+        """Logits (B, T, V); 1-D ids are one row.
+
+        With return_hidden_states: (logits, states), where states are L + 1 arrays (B, T, C): the
+        embedding, then what each block puts out (the final norm is not in them). seed is
+        dropout's, in training mode. T > max_seq_len: ValueError; an id outside 0..V-1:
+        IndexError.
+        """
+        ids = self._rows(input_ids)
+        dropping = self.training and self.dropout > 0
+        rng = generator(seed) if dropping else None
+        x = self.token_embedding(ids)  # (B, T) -> (B, T, C)
+        if self.position_encoding is not None:
+            x += self.position_encoding(ids.shape[1])
+        x, _ = self.embedding_dropout.forward_train(x, rng)
+        states = [x] if return_hidden_states else []
+        for block in self.blocks:
+            x = block.forward_train(x, rng, causal=True)[0] if dropping else block(x, causal=True)
+            if return_hidden_states:
+                states.append(x)
+        logits = self.head(self.final_norm(x))  # (B, T, C) -> (B, T, V)
+        return (logits, states) if return_hidden_states else logits
+
+    def forward_train(
+        self, input_ids: ArrayLike, rng: Seed = None
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
+        """Logits (B, T, V), and backward, which takes their gradient, once."""
+        ids = self._rows(input_ids)
+        if self.training and self.dropout:
+            rng = generator(rng)
+        x, embedding_backward = self.token_embedding.forward_train(ids)
+        position_backward = None
+        if self.position_encoding is not None:
+            positions, position_backward = self.position_encoding.forward_train(ids.shape[1])
+            x += positions  # (B, T, C) + (T, C)
+        x, drop_backward = self.embedding_dropout.forward_train(x, rng)
+        saved = []  # each layer's backward, with what it keeps for it
+        for block in self.blocks:
+            x, block_backward = block.forward_train(x, rng, causal=True)
+            saved.append(block_backward)
+        x, norm_backward = self.final_norm.forward_train(x)
+        logits, head_backward = self.head.forward_train(x)
+        saved += [norm_backward, head_backward]
+
+        def backward(dlogits: np.ndarray) -> None:
+            dx = dlogits
+            while saved:
+                dx = saved.pop()(dx)  # and what that layer kept is freed
+            dx = drop_backward(dx)
+            embedding_backward(dx)
+            if position_backward is not None:
+                position_backward(dx)
+
+        return logits, backward
+
+    def _targets(self, target_ids: ArrayLike, ids: np.ndarray) -> np.ndarray:
+        """Targets as (B * T,); ValueError unless their shape is that of the ids."""
+        targets = token_ids(target_ids)
+        if targets.size != ids.size or targets.shape not in (ids.shape, ids.shape[1:]):
+            raise ValueError(f"target_ids {targets.shape} must have input_ids' shape {ids.shape}")
+        return targets.reshape(-1)
+
+    def compute_loss(
+        self,
+        input_ids: ArrayLike,
+        target_ids: ArrayLike,
+        ignore_index: int = -100,
+        seed: Seed = None,
+    ) -> float:
+        """Mean cross-entropy, in nats, of the targets (shifted already) that aren't ignore_index.
+
+        NaN if all are. seed is dropout's, in training mode. A target outside 0..V-1: IndexError.
+        """
+        ids = self._rows(input_ids)
+        targets = self._targets(target_ids, ids)
+        logits = self.forward(ids, seed=seed).reshape(-1, self.vocab_size)  # -> (B T, V)
+        return kernels.cross_entropy(logits, targets, ignore_index)[0]
+
+    def loss_and_backward(
+        self,
+        input_ids: ArrayLike,
+        target_ids: ArrayLike,
+        ignore_index: int = -100,
+        scale: float = 1.0,
+        seed: Seed = None,
+    ) -> float:
+        """compute_loss, and its gradient times scale added to every parameter's grad.
+
+        scale 1/n makes n calls one large batch. The returned loss isn't scaled.
+        """
+        ids = self._rows(input_ids)
+        targets = self._targets(target_ids, ids)
+        logits, backward = self.forward_train(ids, seed)
+        logits = logits.reshape(-1, self.vocab_size)  # (B, T, V) -> (B T, V)
+        loss, lse = kernels.cross_entropy(logits, targets, ignore_index)
+        dlogits = kernels.cross_entropy_backward(logits, targets, lse, ignore_index, scale)
+        del logits  # as large as everything that backward keeps
+        backward(dlogits.reshape(*ids.shape, self.vocab_size))
+        return loss
+
+    def new_cache(self, batch: int, capacity: int | None = None) -> KVCache:
+        """An empty cache for next_logits, of capacity positions (max_seq_len if None)."""
+        config = self.config
+        capacity = self.max_seq_len if capacity is None else min(capacity, self.max_seq_len)
+        return KVCache(self.num_layers, batch, config.num_kv_heads, config.head_dim, capacity)
+
+    def next_logits(self, input_ids: ArrayLike, cache: KVCache | None = None) -> np.ndarray:
+        """Logits (B, V) of what follows the positions (B, T), without dropout.
+
+        With a cache, these positions come after the ones that it holds, and it holds them too
+        afterwards: bit for bit what forward gives for the whole row. More positions in a row
+        than max_seq_len: ValueError, and the cache is as before.
+        """
+        ids = self._rows(input_ids)
+        if self.training:
+            with self.evaluating():
+                return self.next_logits(ids, cache)
+        x = self.token_embedding(ids)  # (B, T) -> (B, T, C)
+        x = self._through_blocks(x) if cache is None else self._through_cache(x, cache)
+        return self.head(self.final_norm(x[:, -1]))  # (B, T, C) -> (B, C) -> (B, V)
+
+    def _through_blocks(self, x: np.ndarray) -> np.ndarray:
+        if self.position_encoding is not None:
+            x += self.position_encoding(x.shape[1])
+        for block in self.blocks:
+            x = block(x, causal=True)
+        return x
+
+    def _through_cache(self, x: np.ndarray, cache: KVCache) -> np.ndarray:
+        lengths, new = cache.lengths, x.shape[1]
+        longest = int(lengths.max(initial=0)) + new
+        if longest > self.max_seq_len:
+            raise ValueError(f"{longest} positions are more than max_seq_len {self.max_seq_len}")
+        if self.position_encoding is not None:
+            x += self.position_encoding.at(lengths[:, None] + np.arange(new))
+        for block, layer in zip(self.blocks, cache.layers, strict=True):
+            x = block(x, cache=layer)
+        cache.advance(new)
+        return x
+
+    @contextmanager
+    def packed_weights(self) -> Iterator[None]:
+        """Packs a copy of every linear layer's weights for the plain call, until the end.
+
+        Decoding then reads weights as one stream; parameters changed meanwhile go unnoticed.
+        Within another packed_weights it does nothing.
+        """
+        layers = [m for m in self.modules() if isinstance(m, Linear) and m.packed is None]
+        try:
+            for layer in layers:
+                layer.pack()
+            yield
+        finally:
+            for layer in layers:
+                layer.packed = None
+
+    def generate(
+        self,
+        prompt_ids: ArrayLike,
+        max_new_tokens: int = 50,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: Seed = None,
+        **options: Any,
+    ) -> np.ndarray:
+        """Continues prompts: (B, P) or (P,) -> (B, P + new). See litegpt.generation.generate."""
+        from litegpt.generation import generate  # one floor up
+
+        return generate(
+            self, prompt_ids, max_new_tokens, temperature, top_k, top_p, seed, **options
+        )
+
+    def stream(
+        self,
+        prompt_ids: ArrayLike,
+        max_new_tokens: int = 50,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: Seed = None,
+        **options: Any,
+    ) -> Iterator[np.ndarray]:
+        """The new ids (B,) of generate, as they come. See litegpt.generation.stream."""
+        from litegpt.generation import stream  # one floor up
+
+        return stream(self, prompt_ids, max_new_tokens, temperature, top_k, top_p, seed, **options)

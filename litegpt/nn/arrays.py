@@ -1,0 +1,28 @@
+"""What users hand in, as kernels take it: converted once, here, and nowhere below."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+FLOAT = np.dtype(np.float32)
+IDS = np.dtype(np.int64)
+
+Backward = Callable[[np.ndarray], np.ndarray]  # dy -> dx; adds into the parameters' gradients
+
+
+def floats(x: ArrayLike, dtype: DTypeLike = FLOAT) -> np.ndarray:
+    """A C-contiguous array of dtype (the type of a layer's parameters); x itself if it is one."""
+    if type(x) is np.ndarray and x.dtype is dtype and x.flags.c_contiguous:
+        return x
+    return np.ascontiguousarray(x, dtype)
+
+
+def token_ids(ids: ArrayLike) -> np.ndarray:
+    """A C-contiguous int64 array; ids itself if it is one. Anything but integers: TypeError."""
+    if type(ids) is np.ndarray and ids.dtype is IDS and ids.flags.c_contiguous:
+        return ids
+    array = np.asarray(ids)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"ids must be integers, not {array.dtype}")
+    return np.ascontiguousarray(array, IDS)

@@ -1,0 +1,291 @@
+"""Attention: the product with explicit weights, and the multi-head layer of a block."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from litegpt import kernels
+from litegpt.nn.arrays import floats
+from litegpt.nn.cache import LayerCache
+from litegpt.nn.dropout import Dropout
+from litegpt.nn.linear import Linear
+from litegpt.nn.mask import create_causal_mask, scores_mask
+from litegpt.nn.module import Module
+from litegpt.nn.position import RotaryPositionalEncoding
+from litegpt.nn.random import Seed, draw_seed, generator
+
+Heads = tuple[np.ndarray, np.ndarray, np.ndarray]  # queries, keys, values, or their gradients
+
+
+class ScaledDotProductAttention(Module):
+    """output = dropout(weights) value, weights = softmax(query key^T / sqrt(D) + mask).
+
+    Vaswani et al., 2017 (arXiv:1706.03762). `attention_weights` keeps the last weights, as they
+    are before dropout: every row adds up to 1, or to 0 where the mask leaves nothing to attend to.
+    """
+
+    def __init__(self, dropout: float = 0.1) -> None:
+        self.dropout = Dropout(dropout)
+        self.attention_weights: np.ndarray | None = None
+
+    def forward(
+        self, query: ArrayLike, key: ArrayLike, value: ArrayLike, mask: ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(B, T, D) or (B, H, T, D) -> output of query's shape, weights (B, T, S) or (B, H, T, S).
+
+        key and value hold S positions, and may have fewer heads than query (see
+        MultiHeadAttention). Masks: litegpt.nn.mask. ValueError for shapes that don't fit.
+        """
+        output, _ = self.forward_train(floats(query), floats(key), floats(value), mask)
+        assert self.attention_weights is not None
+        return output, self.attention_weights
+
+    def forward_train(
+        self,
+        query: np.ndarray,
+        key: np.ndarray,
+        value: np.ndarray,
+        mask: ArrayLike | None = None,
+        rng: Seed = None,
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], Heads]]:
+        """The output, and backward, which returns the gradients of query, key and value."""
+        _check_shapes(query, key, value)
+        shape = query.shape
+        one_head = query.ndim == 3
+        if one_head:  # (B, T, D) -> (B, 1, T, D)
+            query, key, value = query[:, None], key[:, None], value[:, None]
+        batch, heads, length, width = query.shape
+        groups, attended = key.shape[1:3]
+        grouped = (batch, groups, heads // groups * length)  # heads of a group, one below another
+        scale = query.dtype.type(1 / math.sqrt(width))
+        q = (query * scale).reshape(*grouped, width)
+        if mask is not None:
+            mask = scores_mask(mask, batch, length, attended, query.dtype)
+        scores = kernels.matmul(q, key, transpose_b=True)  # (B, G, H/G T, S)
+        weights = kernels.softmax(scores.reshape(batch, heads, length, attended), mask)
+        self.attention_weights = weights[:, 0] if one_head else weights
+        kept, drop_backward = self.dropout.forward_train(weights, rng)
+        kept = kept.reshape(*grouped, attended)
+        output = kernels.matmul(kept, value).reshape(*shape[:-1], value.shape[-1])
+
+        def backward(dy: np.ndarray) -> Heads:
+            dy = dy.reshape(*grouped, -1)
+            dkept = kernels.matmul(dy, value, transpose_b=True).reshape(weights.shape)
+            dscores = kernels.softmax_backward(drop_backward(dkept), weights)
+            dscores = dscores.reshape(*grouped, attended)
+            dq = kernels.matmul(dscores, key) * scale
+            dk = kernels.matmul(dscores, q, transpose_a=True)
+            dv = kernels.matmul(kept, dy, transpose_a=True)
+            if one_head:
+                dk, dv = dk[:, 0], dv[:, 0]
+            return dq.reshape(shape), dk, dv
+
+        return output, backward
+
+
+def _check_shapes(query: np.ndarray, key: np.ndarray, value: np.ndarray) -> None:
+    fits = (
+        query.ndim == key.ndim == value.ndim
+        and query.ndim in (3, 4)
+        and query.shape[0] == key.shape[0]
+        and query.shape[-1] == key.shape[-1]
+        and key.shape[:-1] == value.shape[:-1]
+        and (query.ndim == 3 or (key.shape[1] and query.shape[1] % key.shape[1] == 0))
+    )
+    if not fits:
+        raise ValueError(
+            f"query {query.shape}, key {key.shape} and value {value.shape} don't fit together: "
+            f"allowed are (B, T, D) with (B, S, D), or (B, H, T, D) with (B, G, S, D), "
+            f"H a multiple of G"
+        )
+
+
+class MultiHeadAttention(Module):
+    """Attention of H query heads, head h to key/value head h // (H / G).
+
+    G = num_kv_heads, H by default (grouped-query attention: Ainslie et al., 2023,
+    arXiv:2305.13245). One projection `qkv` computes [q heads | k heads | v heads]; `output`
+    projects back. dropout is that of the weights, and of the output, as in GPT-2. hidden_dim
+    that isn't divisible by num_heads, or num_heads by num_kv_heads: ValueError.
+    """
+
+    def __init__(
+        self,
+        hidden_dim: int,
+        num_heads: int,
+        dropout: float = 0.1,
+        num_kv_heads: int | None = None,
+        qkv_bias: bool = False,
+        output_bias: bool = False,
+        rotary: RotaryPositionalEncoding | None = None,
+        std: float = 0.02,
+        output_std: float = 0.02,
+        seed: Seed = None,
+    ) -> None:
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        check_heads(hidden_dim, num_heads, num_kv_heads)
+        self.hidden_dim, self.num_heads, self.num_kv_heads = hidden_dim, num_heads, num_kv_heads
+        self.head_dim = hidden_dim // num_heads
+        self.rotary = rotary
+        rng = generator(seed)
+        width = (num_heads + 2 * num_kv_heads) * self.head_dim
+        self.qkv = Linear(hidden_dim, width, qkv_bias, std=std, seed=rng)
+        self.output = Linear(hidden_dim, hidden_dim, output_bias, dropout, output_std, rng)
+        self.attend = ScaledDotProductAttention(dropout)
+
+    def forward(
+        self,
+        query: ArrayLike,
+        key: ArrayLike | None = None,
+        value: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        *,
+        causal: bool = False,
+        cache: LayerCache | None = None,
+        residual: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """(B, T, C), (B, S, C), (B, S, C) -> (B, T, C); without key and value, they are query.
+
+        causal: no position looks at later ones; without a mask this goes to the streaming
+        kernel, which makes no (T, S) array. With a cache: causal self-attention over the
+        positions that it holds and the new ones, which are written to it. residual is added.
+        """
+        streaming = causal and mask is None and _alone(query, key, value)
+        if cache is None and (not streaming or self.attend.dropout.active):
+            return self.forward_train(query, key, value, mask, causal=causal, residual=residual)[0]
+        projected = self.qkv(query)
+        batch, length, _ = projected.shape
+        heads = projected.reshape(batch, length, -1, self.head_dim)  # (B, T, W) -> (B, T, H+2G, D)
+        offsets = np.zeros(batch, np.int64) if cache is None else cache.lengths
+        q, k, v = self._rotated(heads, offsets)
+        if cache is None:
+            y = kernels.causal_attention(q, k, v)[0]
+        else:
+            kernels.cache_append(k, v, cache.keys, cache.values, cache.lengths)
+            y = kernels.cached_attention(q, cache.keys, cache.values, cache.lengths)
+        return self.output(y.reshape(batch, length, self.hidden_dim), residual)
+
+    def forward_train(
+        self,
+        query: ArrayLike,
+        key: ArrayLike | None = None,
+        value: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        rng: Seed = None,
+        *,
+        causal: bool = False,
+        residual: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
+        """The same without a cache, and backward.
+
+        backward returns the gradient of query, or, where key and value are arrays of their own,
+        those of query, key and value; dy is the gradient of the residual too.
+        """
+        if key is None or _alone(query, key, value):
+            projections = [self._project(query)] * 3
+        else:
+            values = key if value is None else value
+            projections = [self._project(x) for x in (query, key, values)]
+        q, k, v = (parts[i] for i, (parts, _) in enumerate(projections))
+        if causal and mask is None:
+            y, attend_backward = self._attend_causal(q, k, v, rng)
+        else:
+            y, attend_backward = self._attend_masked(q, k, v, mask, causal, rng)
+        y, output_backward = self.output.forward_train(y, rng, residual)
+
+        def backward(dy: np.ndarray) -> Any:
+            gradients = attend_backward(output_backward(dy))
+            if projections[0] is projections[1]:
+                return projections[0][1](*gradients)
+            dinputs = []
+            for i, (parts, project_backward) in enumerate(projections):  # each gave one part
+                dparts = [np.zeros_like(part) for part in parts]
+                dparts[i] = gradients[i]
+                dinputs.append(project_backward(*dparts))
+            return tuple(dinputs)
+
+        return y, backward
+
+    def _rotated(self, heads: np.ndarray, offsets: np.ndarray) -> Heads:
+        """q (B, T, H, D), k and v (B, T, G, D), views of the projection (B, T, H + 2G, D)."""
+        queries, keys = self.num_heads, self.num_heads + self.num_kv_heads
+        if self.rotary is None:
+            return heads[:, :, :queries], heads[:, :, queries:keys], heads[:, :, keys:]
+        turned = self.rotary(heads[:, :, :keys], offsets)
+        return turned[:, :, :queries], turned[:, :, queries:], heads[:, :, keys:]
+
+    def _project(self, x: ArrayLike) -> tuple[Heads, Callable[..., np.ndarray]]:
+        """q, k and v of x, and backward from their gradients to that of x."""
+        projected, linear_backward = self.qkv.forward_train(x)
+        shape = projected.shape
+        offsets = np.zeros(shape[0], np.int64)
+        rotary = self.rotary
+
+        def backward(dq: np.ndarray, dk: np.ndarray, dv: np.ndarray) -> np.ndarray:
+            parts = [dq, dk, dv]
+            if rotary is not None:
+                dqk = np.concatenate([dq, dk], axis=2)
+                parts = [kernels.rotary_backward(dqk, rotary.cos, rotary.sin, offsets), dv]
+            return linear_backward(np.concatenate(parts, axis=2).reshape(shape))
+
+        return self._rotated(projected.reshape(*shape[:2], -1, self.head_dim), offsets), backward
+
+    def _attend_causal(
+        self, q: np.ndarray, k: np.ndarray, v: np.ndarray, rng: Seed
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], Heads]]:
+        """The streaming kernel: (B, T, H, D) and twice (B, S, G, D) -> (B, T, C)."""
+        p = self.attend.dropout.p if self.training else 0.0
+        seed = draw_seed(rng) if p else 0
+        y, lse = kernels.causal_attention(q, k, v, None, p, seed)
+
+        def backward(dy: np.ndarray) -> Heads:
+            return kernels.causal_attention_backward(
+                dy.reshape(y.shape), q, k, v, y, lse, None, p, seed
+            )
+
+        return y.reshape(*y.shape[:2], self.hidden_dim), backward
+
+    def _attend_masked(
+        self,
+        q: np.ndarray,
+        k: np.ndarray,
+        v: np.ndarray,
+        mask: ArrayLike | None,
+        causal: bool,
+        rng: Seed,
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], Heads]]:
+        """Explicit weights: (B, T, H, D) and twice (B, S, G, D) -> (B, T, C)."""
+        batch, length = q.shape[:2]
+        if causal and mask is not None:
+            later = create_causal_mask(length)
+            mask = scores_mask(mask, batch, length, k.shape[1], q.dtype) + later
+        y, attend_backward = self.attend.forward_train(
+            _swapped(q), _swapped(k), _swapped(v), mask, rng
+        )
+
+        def backward(dy: np.ndarray) -> Heads:
+            dq, dk, dv = attend_backward(_swapped(dy.reshape(q.shape)))
+            return _swapped(dq), _swapped(dk), _swapped(dv)
+
+        return _swapped(y).reshape(batch, length, self.hidden_dim), backward
+
+
+def _alone(query: ArrayLike, key: ArrayLike | None, value: ArrayLike | None) -> bool:
+    """Self-attention: one array for all three."""
+    return key is None or (key is query and (value is None or value is query))
+
+
+def _swapped(x: np.ndarray) -> np.ndarray:
+    """(B, T, H, D) <-> (B, H, T, D), contiguous."""
+    return np.ascontiguousarray(x.swapaxes(1, 2))
+
+
+def check_heads(hidden_dim: int, num_heads: int, num_kv_heads: int) -> None:
+    """ValueError unless heads share hidden_dim, and groups of heads share key/value heads."""
+    if num_heads < 1 or hidden_dim % num_heads:
+        raise ValueError(f"hidden_dim {hidden_dim} must be divisible by num_heads {num_heads}")
+    if num_kv_heads < 1 or num_heads % num_kv_heads:
+        raise ValueError(f"num_heads {num_heads} must be divisible by num_kv_heads {num_kv_heads}")

@@ -1,0 +1,82 @@
+"""The repeating part of a transformer."""
+
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from litegpt.nn.arrays import Backward, floats
+from litegpt.nn.attention import MultiHeadAttention
+from litegpt.nn.cache import LayerCache
+from litegpt.nn.mlp import FeedForward
+from litegpt.nn.module import Module
+from litegpt.nn.norm import LayerNorm, RMSNorm
+from litegpt.nn.random import Seed, generator
+
+
+class TransformerBlock(Module):
+    """x + attention(ln1(x)), then x + ffn(ln2(x)): pre-norm, two residuals.
+
+    The constructor makes the parts of a GPT-2 block, without biases in the attention; `of`
+    takes any parts. Xiong et al., 2020 (arXiv:2002.04745), on where the norm stands.
+    """
+
+    def __init__(
+        self, hidden_dim: int, num_heads: int, ffn_dim: int, dropout: float = 0.1, seed: Seed = None
+    ) -> None:
+        rng = generator(seed)
+        self.ln1: LayerNorm | RMSNorm = LayerNorm(hidden_dim)
+        self.attention = MultiHeadAttention(hidden_dim, num_heads, dropout, seed=rng)
+        self.ln2: LayerNorm | RMSNorm = LayerNorm(hidden_dim)
+        self.ffn = FeedForward(hidden_dim, ffn_dim, dropout, seed=rng)
+
+    @classmethod
+    def of(
+        cls,
+        ln1: LayerNorm | RMSNorm,
+        attention: MultiHeadAttention,
+        ln2: LayerNorm | RMSNorm,
+        ffn: FeedForward,
+    ) -> Self:
+        """A block of these parts."""
+        block = cls.__new__(cls)
+        block.ln1, block.attention, block.ln2, block.ffn = ln1, attention, ln2, ffn
+        return block
+
+    def forward(
+        self,
+        x: ArrayLike,
+        mask: ArrayLike | None = None,
+        *,
+        causal: bool = False,
+        cache: LayerCache | None = None,
+    ) -> np.ndarray:
+        """(B, T, C) -> (B, T, C). Masks: litegpt.nn.mask; causal and cache: MultiHeadAttention."""
+        x = floats(x, self.ln1.weight.data.dtype)
+        x = self.attention(self.ln1(x), mask=mask, causal=causal, cache=cache, residual=x)
+        return self.ffn(self.ln2(x), x)
+
+    def forward_train(
+        self,
+        x: ArrayLike,
+        rng: Seed = None,
+        mask: ArrayLike | None = None,
+        *,
+        causal: bool = False,
+    ) -> tuple[np.ndarray, Backward]:
+        x = floats(x, self.ln1.weight.data.dtype)
+        normed, ln1_backward = self.ln1.forward_train(x)
+        x, attention_backward = self.attention.forward_train(
+            normed, mask=mask, rng=rng, causal=causal, residual=x
+        )
+        normed, ln2_backward = self.ln2.forward_train(x)
+        y, ffn_backward = self.ffn.forward_train(normed, rng, x)
+
+        def backward(dy: np.ndarray) -> np.ndarray:
+            dx = ln2_backward(ffn_backward(dy))
+            dx += dy  # past the feed-forward
+            dresidual = ln1_backward(attention_backward(dx))
+            dresidual += dx  # past the attention
+            return dresidual
+
+        return y, backward

@@ -1,0 +1,107 @@
+"""Normalisation over the last axis."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from litegpt import kernels
+from litegpt.nn.arrays import Backward, floats
+from litegpt.nn.module import Module
+from litegpt.nn.parameter import Parameter
+from litegpt.nn.random import Seed
+
+
+def _width(normalized_shape: int | tuple[int, ...] | list[int]) -> int:
+    if isinstance(normalized_shape, tuple | list):
+        if len(normalized_shape) != 1:
+            raise ValueError(
+                f"normalized_shape must be one width, since the norm is over the last axis; "
+                f"not {normalized_shape}"
+            )
+        normalized_shape = normalized_shape[0]
+    return int(normalized_shape)
+
+
+class LayerNorm(Module):
+    """y = (x - mean) / sqrt(variance + eps) * gamma + beta, with the biased variance.
+
+    Ba, Kiros and Hinton, 2016 (arXiv:1607.06450). The Parameters are `weight` and `bias`;
+    `gamma` and `beta` are their arrays, and can be assigned.
+    """
+
+    def __init__(
+        self, normalized_shape: int | tuple[int], eps: float = 1e-5, bias: bool = True
+    ) -> None:
+        width = _width(normalized_shape)
+        self.weight = Parameter(np.ones(width, np.float32))
+        self.bias = Parameter(np.zeros(width, np.float32)) if bias else None
+        self.eps = eps
+
+    @property
+    def gamma(self) -> np.ndarray:
+        return self.weight.data
+
+    @gamma.setter
+    def gamma(self, value: ArrayLike) -> None:
+        self.weight.data = value
+
+    @property
+    def beta(self) -> np.ndarray | None:
+        return None if self.bias is None else self.bias.data
+
+    @beta.setter
+    def beta(self, value: ArrayLike) -> None:
+        if self.bias is None:
+            raise ValueError("this LayerNorm has no beta: it was made with bias=False")
+        self.bias.data = value
+
+    def forward(self, x: ArrayLike) -> np.ndarray:
+        """(..., C) -> (..., C)."""
+        gamma = self.weight.data
+        return kernels.layernorm(floats(x, gamma.dtype), gamma, self.beta, self.eps)[0]
+
+    def forward_train(self, x: ArrayLike, rng: Seed = None) -> tuple[np.ndarray, Backward]:
+        weight, bias = self.weight, self.bias
+        inputs = floats(x, weight.data.dtype)
+        y, mean, rstd = kernels.layernorm(inputs, weight.data, self.beta, self.eps)
+
+        def backward(dy: np.ndarray) -> np.ndarray:
+            dbeta = None if bias is None else bias.grad
+            return kernels.layernorm_backward(
+                dy, inputs, weight.data, mean, rstd, weight.grad, dbeta
+            )
+
+        return y, backward
+
+
+class RMSNorm(Module):
+    """y = x / sqrt(mean(x^2) + eps) * gamma.
+
+    Zhang and Sennrich, 2019 (arXiv:1910.07467). The Parameter is `weight`, its array `gamma`.
+    """
+
+    def __init__(self, normalized_shape: int | tuple[int], eps: float = 1e-5) -> None:
+        self.weight = Parameter(np.ones(_width(normalized_shape), np.float32))
+        self.eps = eps
+
+    @property
+    def gamma(self) -> np.ndarray:
+        return self.weight.data
+
+    @gamma.setter
+    def gamma(self, value: ArrayLike) -> None:
+        self.weight.data = value
+
+    def forward(self, x: ArrayLike) -> np.ndarray:
+        """(..., C) -> (..., C)."""
+        gamma = self.weight.data
+        return kernels.rmsnorm(floats(x, gamma.dtype), gamma, self.eps)[0]
+
+    def forward_train(self, x: ArrayLike, rng: Seed = None) -> tuple[np.ndarray, Backward]:
+        weight = self.weight
+        inputs = floats(x, weight.data.dtype)
+        y, rstd = kernels.rmsnorm(inputs, weight.data, self.eps)
+
+        def backward(dy: np.ndarray) -> np.ndarray:
+            return kernels.rmsnorm_backward(dy, inputs, weight.data, rstd, weight.grad)
+
+        return y, backward

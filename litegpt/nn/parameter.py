@@ -1,0 +1,68 @@
+"""A trained array and its gradient."""
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+
+from litegpt.nn.arrays import floats
+
+
+class Parameter:
+    """`data`, float32 and C-contiguous, and `grad` of the same shape.
+
+    data may be changed in place or assigned; an array of another shape: ValueError. grad starts
+    at zero, and takes memory from its first use on.
+    """
+
+    __slots__ = ("_data", "_grad")
+
+    def __init__(self, data: ArrayLike) -> None:
+        self._data = floats(data)
+        self._grad: np.ndarray | None = None
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._data
+
+    @data.setter
+    def data(self, value: ArrayLike) -> None:
+        array = floats(value, self._data.dtype)
+        if array.shape != self._data.shape:
+            raise ValueError(
+                f"a parameter of shape {self._data.shape} can't take values of shape {array.shape}"
+            )
+        self._data = array
+
+    @property
+    def grad(self) -> np.ndarray:
+        if self._grad is None:
+            self._grad = np.zeros_like(self._data)
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: ArrayLike) -> None:
+        self.grad[...] = value
+
+    def zero_grad(self) -> None:
+        if self._grad is not None:
+            self._grad.fill(0)
+
+    def cast(self, dtype: DTypeLike) -> None:
+        """Changes the float type; the compiled kernels take float32 only, the numpy rung any."""
+        self._data = floats(self._data, np.dtype(dtype))
+        self._grad = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def size(self) -> int:
+        return self._data.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory: data, and grad once it has been used."""
+        return self._data.nbytes + (0 if self._grad is None else self._grad.nbytes)
+
+    def __repr__(self) -> str:
+        return f"Parameter(shape={self.shape})"

@@ -1,0 +1,100 @@
+"""Where a token stands: vectors added to the embedding, or rotations of queries and keys."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from litegpt import kernels
+from litegpt.nn.module import Module
+from litegpt.nn.parameter import Parameter
+from litegpt.nn.random import Seed, normal
+
+
+def _first(table: np.ndarray, seq_len: int) -> np.ndarray:
+    if not 0 <= seq_len <= table.shape[0]:
+        raise ValueError(f"seq_len {seq_len} is outside 0 to max_seq_len {table.shape[0]}")
+    return table[:seq_len]
+
+
+class PositionalEncoding(Module):
+    """Sines and cosines of falling frequency, fixed.
+
+    table[p, 2i] = sin(p / 10000^(2i/C)), table[p, 2i + 1] = cos(p / 10000^(2i/C)).
+    Vaswani et al., 2017 (arXiv:1706.03762). An odd width ends with a sine.
+    """
+
+    def __init__(self, max_seq_len: int, embedding_dim: int) -> None:
+        rates = 10000.0 ** (-np.arange(0, embedding_dim, 2) / embedding_dim)  # (ceil(C / 2),)
+        angles = np.arange(max_seq_len)[:, None] * rates  # (T, ceil(C / 2))
+        self.table = np.empty((max_seq_len, embedding_dim), np.float32)
+        self.table[:, 0::2] = np.sin(angles)
+        self.table[:, 1::2] = np.cos(angles[:, : embedding_dim // 2])
+
+    def forward(self, seq_len: int) -> np.ndarray:
+        """The vectors of the first seq_len positions: (seq_len, C)."""
+        return _first(self.table, seq_len).copy()
+
+    def forward_train(
+        self, seq_len: int, rng: Seed = None
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
+        """The vectors, and backward, which has nothing to do."""
+        return self.forward(seq_len), lambda dy: None
+
+    def at(self, positions: np.ndarray) -> np.ndarray:
+        """The vectors of positions (B, T) int64: (B, T, C)."""
+        return kernels.embedding(positions, self.table)
+
+
+class LearnedPositionalEncoding(Module):
+    """One trained vector per position: `weight` (T, C)."""
+
+    def __init__(
+        self, max_seq_len: int, embedding_dim: int, std: float = 0.02, seed: Seed = None
+    ) -> None:
+        self.weight = Parameter(normal(seed, (max_seq_len, embedding_dim), std))
+
+    def forward(self, seq_len: int) -> np.ndarray:
+        """The vectors of the first seq_len positions: (seq_len, C)."""
+        return _first(self.weight.data, seq_len).copy()
+
+    def forward_train(
+        self, seq_len: int, rng: Seed = None
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
+        """The vectors, and backward, which takes dy (T, C) or, for a batch, (B, T, C)."""
+        weight = self.weight
+
+        def backward(dy: np.ndarray) -> None:
+            positions = np.broadcast_to(np.arange(seq_len), dy.shape[:-1])
+            kernels.embedding_backward(dy, np.ascontiguousarray(positions), weight.grad)
+
+        return self.forward(seq_len), backward
+
+    def at(self, positions: np.ndarray) -> np.ndarray:
+        """The vectors of positions (B, T) int64: (B, T, C)."""
+        return kernels.embedding(positions, self.weight.data)
+
+
+class RotaryPositionalEncoding(Module):
+    """Turns entries (i, i + D/2) of a head at position p by the angle p / theta^(2i/D).
+
+    Su et al., 2021 (arXiv:2104.09864), in the half-split order of the Llama weights. `cos` and
+    `sin` are (max_seq_len, D/2). One object serves every block of a model.
+    """
+
+    def __init__(self, max_seq_len: int, head_dim: int, theta: float = 10000.0) -> None:
+        if head_dim % 2:
+            raise ValueError(f"rotary positions need an even head width, not {head_dim}")
+        rates = theta ** (-np.arange(0, head_dim, 2) / head_dim)  # (D/2,)
+        angles = np.arange(max_seq_len)[:, None] * rates  # (T, D/2)
+        self.cos = np.cos(angles).astype(np.float32)
+        self.sin = np.sin(angles).astype(np.float32)
+
+    def forward(self, x: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """x (B, T, H, D), row b's first token standing at offsets[b] (int64)."""
+        return kernels.rotary(x, self.cos, self.sin, offsets)
+
+    def forward_train(
+        self, x: np.ndarray, offsets: np.ndarray
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        y = kernels.rotary(x, self.cos, self.sin, offsets)
+        return y, lambda dy: kernels.rotary_backward(dy, self.cos, self.sin, offsets)
