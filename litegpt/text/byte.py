@@ -50,9 +50,9 @@ class ByteTokenizer(Tokenizer):
             try:  # "surrogateescape": what the command line hands over for bytes that aren't UTF-8
                 text = text.encode("utf-8", "surrogateescape")
             except UnicodeEncodeError as error:
+                code, place = ord(error.object[error.start]), error.start
                 raise ValueError(
-                    f"U+{ord(error.object[error.start]):04X} at position {error.start} is a surrogate, "
-                    "not a character"
+                    f"U+{code:04X} at position {place} is a surrogate, not a character"
                 ) from None
         return np.frombuffer(text, np.uint8).astype(np.int64)
 

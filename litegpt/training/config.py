@@ -1,0 +1,58 @@
+"""What a training run can be told."""
+
+from dataclasses import dataclass, fields
+from math import inf
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Settings of a run; a value that makes no sense: ValueError naming it and what is allowed.
+
+    learning_rate rises over warmup_steps, then falls on a cosine to min_learning_rate at
+    max_steps. grad_clip is the largest norm of all gradients together (0: no limit). The
+    validation loss is taken every eval_interval steps and at the end, over eval_steps batches.
+    A record of the run is made every log_interval steps. Everything random comes from seed.
+    """
+
+    batch_size: int = 12
+    max_steps: int = 2000
+    learning_rate: float = 1e-3
+    min_learning_rate: float = 1e-4
+    warmup_steps: int = 100
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.99
+    grad_clip: float = 1.0
+    eval_interval: int = 250
+    eval_steps: int = 20
+    log_interval: int = 10
+    seed: int = 1337
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, least = getattr(self, field.name), _LEAST.get(field.name, 0)
+            if field.type is int and not (isinstance(value, int | np.integer) and value >= least):
+                raise ValueError(
+                    f"{field.name} must be an integer of {least} or more, not {value!r}"
+                )
+            if field.type is float and not (
+                isinstance(value, float | int | np.number) and 0 <= value < inf
+            ):
+                raise ValueError(
+                    f"{field.name} must be a finite number of 0 or more, not {value!r}"
+                )
+        for name in ("beta1", "beta2"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"{name} must be below 1, not {getattr(self, name)!r}")
+        if self.min_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"min_learning_rate {self.min_learning_rate} must not be above "
+                f"learning_rate {self.learning_rate}"
+            )
+
+
+_LEAST = dict.fromkeys(
+    ("batch_size", "max_steps", "eval_interval", "eval_steps", "log_interval"), 1
+)

@@ -1,0 +1,136 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from litegpt.models import GPTModel
+from litegpt.training.callbacks import Callback, Record
+from litegpt.training.config import TrainConfig
+from litegpt.training.interrupt import interrupts_deferred
+from litegpt.training.optimizer import AdamW
+from litegpt.training.schedule import warmup_cosine
+
+Batch = tuple[np.ndarray, np.ndarray]  # inputs and targets, (B, T) int64 each
+
+
+class Data(Protocol):
+    """Where batches come from; TextWindows is one."""
+
+    def batch(self, batch_size: int, rng: np.random.Generator) -> Batch: ...
+
+    def validation_batches(self, batch_size: int, batches: int) -> Iterator[Batch]: ...
+
+
+class Trainer:
+    """Trains a model: `Trainer(model, data, TrainConfig(...)).fit()`.
+
+    What a step draws at random (its batch, its dropout) depends on the seed and the step's number
+    only, so that two runs with one seed give the same weights bit for bit.
+    """
+
+    def __init__(
+        self,
+        model: GPTModel,
+        data: Data,
+        config: TrainConfig | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.model, self.data, self.callbacks = model, data, callbacks
+        self.config = config = config or TrainConfig()
+        self.optimizer = AdamW(
+            model.named_parameters(),
+            config.learning_rate,
+            config.beta1,
+            config.beta2,
+            weight_decay=config.weight_decay,
+        )
+        self.step = 0  # steps taken
+        self.loss = math.nan  # of the last step
+        self.records: list[Record] = []
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Ends the run after the step that is under way."""
+        self._stopped = True
+
+    def fit(self) -> list[Record]:
+        """Trains up to max_steps; returns the records of the run.
+
+        Ctrl-C raises KeyboardInterrupt, between two steps or inside one that then never happened:
+        the weights are those of `step` whole steps. The same holds for FloatingPointError, raised
+        when a loss or gradient isn't finite any more.
+        """
+        was_training = self.model.training
+        self._stopped = False
+        try:
+            self._tell("on_start")
+            self.model.train()
+            self._run()
+        finally:
+            self.model.train(was_training)
+            self._tell("on_end")
+        return self.records
+
+    def evaluate(self) -> float:
+        """The mean loss over the validation batches, in nats per token, without dropout."""
+        config = self.config
+        batches = self.data.validation_batches(config.batch_size, config.eval_steps)
+        with self.model.evaluating():
+            return float(np.mean([self.model.compute_loss(x, y) for x, y in batches]))
+
+    def _run(self) -> None:
+        config = self.config
+        tokens, seconds = 0, 0.0  # trained since the last record
+        while self.step < config.max_steps and not self._stopped:
+            start = time.perf_counter()
+            inputs, targets = self.data.batch(config.batch_size, self._rng("batch"))
+            lr, grad_norm = self._step(inputs, targets)
+            tokens += inputs.size
+            seconds += time.perf_counter() - start
+            self._tell("on_step")
+            ends = self.step == config.max_steps or self._stopped
+            evaluates = ends or self.step % config.eval_interval == 0
+            if evaluates or self.step % config.log_interval == 0:
+                val_loss = self.evaluate() if evaluates else None
+                record = Record(self.step, self.loss, val_loss, lr, grad_norm, tokens / seconds)
+                self.records.append(record)
+                self._tell("on_record", record)
+                tokens, seconds = 0, 0.0
+
+    def _step(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+        """One step; returns its learning rate and the norm of its gradients."""
+        config = self.config
+        lr = warmup_cosine(
+            self.step,
+            config.learning_rate,
+            config.min_learning_rate,
+            config.warmup_steps,
+            config.max_steps,
+        )
+        self.model.zero_grad()
+        loss = self.model.loss_and_backward(inputs, targets, seed=self._rng("dropout"))
+        grad_norm = self.optimizer.grad_norm()
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise FloatingPointError(
+                f"step {self.step + 1}: loss {loss}, gradient norm {grad_norm}; "
+                f"the weights stay those of step {self.step} (try a lower learning rate)"
+            )
+        too_long = config.grad_clip > 0 and grad_norm > config.grad_clip
+        with interrupts_deferred():
+            self.optimizer.step(lr, config.grad_clip / grad_norm if too_long else 1.0)
+            self.step += 1
+            self.loss = loss
+        return lr, grad_norm
+
+    def _rng(self, purpose: str) -> np.random.Generator:
+        """What one step draws from for one purpose: a function of seed and step alone."""
+        stream = ("batch", "dropout").index(purpose)
+        return np.random.default_rng((self.config.seed, self.step, stream))
+
+    def _tell(self, event: str, *details: object) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *details)
