@@ -1,14 +1,17 @@
 """The model."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
+from litegpt.models import pretrained
 from litegpt.models.config import GPTConfig
 from litegpt.models.parts import make_added_position, make_blocks, make_norm
 from litegpt.nn.arrays import token_ids
@@ -230,6 +233,22 @@ class GPTModel(Module):
             x = block(x, cache=layer)
         cache.advance(new)
         return x
+
+    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
+        """Writes config.json and model.safetensors, with the names and shapes of Hugging Face.
+
+        Both are there whole, or as they were before. The directory is made if need be; one that
+        holds something else than a model, and parts that no weight family has: ValueError.
+        """
+        pretrained.save(self, Path(directory))
+
+    @classmethod
+    def from_pretrained(cls, directory: str | os.PathLike[str]) -> "GPTModel":
+        """The model in a directory of the gpt2 or llama family, in evaluation mode.
+
+        ModelFormatError (a ValueError) names the file and what is wrong in it.
+        """
+        return pretrained.load(cls, Path(directory))
 
     @contextmanager
     def packed_weights(self) -> Iterator[None]:

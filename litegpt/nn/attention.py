@@ -228,7 +228,7 @@ class MultiHeadAttention(Module):
             parts = [dq, dk, dv]
             if rotary is not None:
                 dqk = np.concatenate([dq, dk], axis=2)
-                parts = [kernels.rotary_backward(dqk, rotary.cos, rotary.sin, offsets), dv]
+                parts = [rotary.backward(dqk, offsets), dv]
             return linear_backward(np.concatenate(parts, axis=2).reshape(shape))
 
         return self._rotated(projected.reshape(*shape[:2], -1, self.head_dim), offsets), backward

@@ -78,23 +78,32 @@ class RotaryPositionalEncoding(Module):
     """Turns entries (i, i + D/2) of a head at position p by the angle p / theta^(2i/D).
 
     Su et al., 2021 (arXiv:2104.09864), in the half-split order of the Llama weights. `cos` and
-    `sin` are (max_seq_len, D/2). One object serves every block of a model.
+    `sin` are (positions, D/2); they grow with the positions that are met, up to max_seq_len. One
+    object serves every block of a model.
     """
 
     def __init__(self, max_seq_len: int, head_dim: int, theta: float = 10000.0) -> None:
         if head_dim % 2:
             raise ValueError(f"rotary positions need an even head width, not {head_dim}")
-        rates = theta ** (-np.arange(0, head_dim, 2) / head_dim)  # (D/2,)
-        angles = np.arange(max_seq_len)[:, None] * rates  # (T, D/2)
-        self.cos = np.cos(angles).astype(np.float32)
-        self.sin = np.sin(angles).astype(np.float32)
+        self.max_seq_len = max_seq_len
+        self.rates = theta ** (-np.arange(0, head_dim, 2) / head_dim)  # (D/2,) float64
+        self.cos = self.sin = np.empty((0, head_dim // 2), np.float32)
+
+    def _reach(self, positions: int) -> None:
+        """Makes the tables long enough; what is beyond max_seq_len is left to the kernel's error."""
+        if len(self.cos) < positions <= self.max_seq_len:
+            length = min(self.max_seq_len, max(64, 2 * positions))
+            angles = np.arange(length)[:, None] * self.rates  # (positions, D/2)
+            self.cos, self.sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
     def forward(self, x: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """x (B, T, H, D), row b's first token standing at offsets[b] (int64)."""
+        """x (B, T, H, D), row b's first token standing at offsets[b] (int64).
+
+        A position outside 0..max_seq_len - 1: IndexError.
+        """
+        self._reach(int(offsets.max(initial=0)) + x.shape[1])
         return kernels.rotary(x, self.cos, self.sin, offsets)
 
-    def forward_train(
-        self, x: np.ndarray, offsets: np.ndarray
-    ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-        y = kernels.rotary(x, self.cos, self.sin, offsets)
-        return y, lambda dy: kernels.rotary_backward(dy, self.cos, self.sin, offsets)
+    def backward(self, dy: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """The gradient of x: dy turned back."""
+        return kernels.rotary_backward(dy, self.cos, self.sin, offsets)

@@ -1,0 +1,61 @@
+"""A model's directory: config.json and model.safetensors, beside what else belongs to a model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from litegpt.formats.files import partial_name, write_together
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+_BESIDE = ("tokenizer.json", "log.jsonl")  # of a model, or of the run that makes one
+_OF_A_MODEL = {CONFIG, WEIGHTS, *_BESIDE, partial_name(CONFIG), partial_name(WEIGHTS)}
+
+
+def check_destination(directory: Path) -> None:
+    """ValueError unless the directory is absent, empty, or a model's, and so may be written to."""
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise ValueError(f"{directory}: a file; a model needs a directory")
+    names = {path.name for path in directory.iterdir()}
+    foreign = names - _OF_A_MODEL
+    if foreign and not {CONFIG, WEIGHTS} <= names:
+        raise ValueError(
+            f"{directory}: holds something else ({min(foreign)}); "
+            f"a model needs a directory that is new, empty, or a model's"
+        )
+
+
+def write_checkpoint(
+    directory: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> None:
+    """Writes both files, or, if anything fails (OSError, ValueError), leaves all as it was.
+
+    The directory is made if need be; see check_destination for what it may hold.
+    """
+    check_destination(directory)
+    text = json.dumps(config, indent=2, allow_nan=False) + "\n"
+
+    def write_weights(path: Path) -> None:
+        try:
+            save_file(dict(tensors), path, metadata={"format": "pt"})  # which transformers wants
+        except SafetensorError as error:
+            raise OSError(f"{directory / WEIGHTS}: can't be written ({error})") from error
+
+    def write_config(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    new = not directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        write_together({directory / WEIGHTS: write_weights, directory / CONFIG: write_config})
+    except BaseException:
+        if new:
+            directory.rmdir()
+        raise

@@ -1,0 +1,127 @@
+"""The llama family: Touvron et al., 2023 (arXiv:2302.13971).
+
+RMSNorm, rotary positions, SwiGLU, grouped heads. Its dense layers are stored (out, in), the
+transpose of ours, and q, k, v, gate and up are matrices of their own.
+"""
+
+import re
+from typing import Any
+
+from litegpt.formats import JsonFields
+from litegpt.models.config import GPTConfig
+from litegpt.models.family import Tensor
+
+MODEL_TYPE = "llama"
+
+_BUFFER = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")  # in old files
+
+
+def expresses(config: GPTConfig) -> bool:
+    return (
+        config.norm == "rmsnorm"
+        and config.position == "rotary"
+        and config.activation == "swiglu"
+    )
+
+
+def to_fields(config: GPTConfig) -> dict[str, Any]:
+    return {
+        "model_type": MODEL_TYPE,
+        "architectures": ["LlamaForCausalLM"],
+        "vocab_size": config.vocab_size,
+        "max_position_embeddings": config.max_seq_len,
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": config.num_kv_heads,
+        "head_dim": config.head_dim,
+        "hidden_size": config.hidden_dim,
+        "intermediate_size": config.ffn_dim,
+        "hidden_act": "silu",
+        "attention_bias": config.qkv_bias or config.output_bias,
+        "mlp_bias": config.ffn_bias,
+        "attention_dropout": config.dropout,
+        "rms_norm_eps": config.norm_eps,
+        "rope_theta": config.rope_theta,
+        "initializer_range": config.init_std,
+        "tie_word_embeddings": config.tie_embeddings,
+        "bos_token_id": None,
+        "eos_token_id": None,
+    }
+
+
+def from_fields(fields: JsonFields) -> dict[str, Any]:
+    fields.choice("hidden_act", {"silu": "swiglu"}, "silu")
+    heads, width = fields.integer("num_attention_heads", 32), fields.integer("hidden_size", 4096)
+    if fields.integer("head_dim", width // heads or 1) * heads != width:
+        raise fields.refuse("head_dim", f"hidden_size {width} / num_attention_heads {heads}")
+    attention_bias = fields.flag("attention_bias", False)
+    return {
+        "vocab_size": fields.integer("vocab_size", 32000),
+        "max_seq_len": fields.integer("max_position_embeddings", 2048),
+        "num_layers": fields.integer("num_hidden_layers", 32),
+        "num_heads": heads,
+        "num_kv_heads": fields.integer("num_key_value_heads", heads),
+        "hidden_dim": width,
+        "ffn_dim": fields.integer("intermediate_size", 11008),
+        "dropout": fields.number("attention_dropout", 0.0),
+        "norm": "rmsnorm",
+        "norm_eps": fields.number("rms_norm_eps", 1e-6),
+        "position": "rotary",
+        "rope_theta": _rope_theta(fields),
+        "activation": "swiglu",
+        "qkv_bias": attention_bias,
+        "output_bias": attention_bias,
+        "ffn_bias": fields.flag("mlp_bias", False),
+        "init_std": fields.number("initializer_range", 0.02),
+        "tie_embeddings": fields.flag("tie_word_embeddings", False),
+    }
+
+
+def _rope_theta(fields: JsonFields) -> float:
+    """The base, from rope_parameters, where newer files have it, or beside rope_scaling."""
+    for name in ("rope_parameters", "rope_scaling"):
+        section = fields.section(name)
+        for kind in ("rope_type", "type"):
+            section.choice(kind, {"default": None}, "default")
+    return fields.section("rope_parameters").number(
+        "rope_theta", fields.number("rope_theta", 10000.0)
+    )
+
+
+def tensors(config: GPTConfig) -> list[Tensor]:
+    c, f, d = config.hidden_dim, config.ffn_dim, config.head_dim
+    queries, keys = config.num_heads * d, config.num_kv_heads * d
+    table = (config.vocab_size, c)
+    q, k = (0, queries), (queries, queries + keys)
+    v = (queries + keys, queries + 2 * keys)
+    attention_bias = config.qkv_bias or config.output_bias
+    found = [
+        Tensor("model.embed_tokens.weight", "token_embedding.weight", table),
+        Tensor("model.norm.weight", "final_norm.weight", (c,)),
+    ]
+    for i in range(config.num_layers):
+        name, parameter = f"model.layers.{i}", f"blocks.{i}"
+        for theirs, ours in (("input_layernorm", "ln1"), ("post_attention_layernorm", "ln2")):
+            found.append(Tensor(f"{name}.{theirs}.weight", f"{parameter}.{ours}.weight", (c,)))
+        for theirs, ours, columns, inputs, outputs, bias in (
+            ("self_attn.q_proj", "attention.qkv", q, c, queries, attention_bias),
+            ("self_attn.k_proj", "attention.qkv", k, c, keys, attention_bias),
+            ("self_attn.v_proj", "attention.qkv", v, c, keys, attention_bias),
+            ("self_attn.o_proj", "attention.output", None, c, c, attention_bias),
+            ("mlp.gate_proj", "ffn.up", (0, f), c, f, config.ffn_bias),
+            ("mlp.up_proj", "ffn.up", (f, 2 * f), c, f, config.ffn_bias),
+            ("mlp.down_proj", "ffn.down", None, f, c, config.ffn_bias),
+        ):
+            source, place, shape = f"{name}.{theirs}", f"{parameter}.{ours}", (outputs, inputs)
+            found.append(Tensor(f"{source}.weight", f"{place}.weight", shape, columns, True))
+            if bias:
+                found.append(Tensor(f"{source}.bias", f"{place}.bias", (outputs,), columns))
+    if config.tie_embeddings:
+        found.append(Tensor("lm_head.weight", "token_embedding.weight", table, repeat=True))
+    else:
+        found.append(Tensor("lm_head.weight", "head.weight", table, transposed=True))
+    return found
+
+
+def own_name(name: str) -> str | None:
+    return None if _BUFFER.fullmatch(name) else name
