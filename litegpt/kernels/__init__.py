@@ -10,21 +10,21 @@ one.
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from litegpt.kernels import reference
+from litegpt.kernels import reference, threads
 
 if TYPE_CHECKING:  # type checkers read the contract
     from litegpt.kernels.reference import *  # noqa: F403
 
-_native: ModuleType | None  # not set before: `from` would find that instead of the extension
+_native: ModuleType | None = None
 native_error: str | None = None  # why the compiled kernels aren't there, if they aren't
 try:
-    from litegpt.kernels import _native
+    _native = import_module("litegpt.kernels._native")
 except ImportError as error:
-    _native = None
     native_error = str(error)
 
 _backend = ""
@@ -39,7 +39,7 @@ def available_backends() -> list[str]:
 def backend() -> str:
     """The name of the rung in use."""
     if not _backend:
-        set_backend(os.environ["LITEGPT_BACKEND"])  # was refused at import: say so again
+        _choose()  # an environment variable was refused at import: say so now
     return _backend
 
 
@@ -52,9 +52,10 @@ def set_backend(name: str) -> None:
             f"backend {name!r} is not available here{because}; "
             f"available: {', '.join(available_backends())}"
         )
-    if name != "numpy":
-        _native.select(name)  # type: ignore[union-attr]
-    twin = reference if name == "numpy" else _native
+    twin: ModuleType = reference
+    if _native and name != "numpy":
+        _native.select(name)
+        twin = _native
     globals().update({kernel: getattr(twin, kernel) for kernel in reference.__all__})
     _backend = name
 
@@ -77,28 +78,30 @@ def num_threads() -> int:
 
 def set_num_threads(count: int) -> None:
     """Sets the threads of the compiled kernels; results don't depend on it, bit for bit."""
-    if not isinstance(count, int) or not 1 <= count <= 1024:
-        raise ValueError(f"number of threads must be an integer from 1 to 1024, not {count!r}")
+    if not isinstance(count, int) or not 1 <= count <= threads.MOST:
+        raise ValueError(
+            f"number of threads must be an integer from 1 to {threads.MOST}, not {count!r}"
+        )
     if _native:
         _native.set_num_threads(count)
 
 
 def __getattr__(name: str) -> object:
-    """A kernel is missing only while LITEGPT_BACKEND names an absent rung: backend() says so."""
+    """A kernel is missing only while the environment names what isn't there: backend() says so."""
     if name in reference.__all__:
         backend()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _choose() -> None:
+    """The rung and the threads that the environment names, or the best; ValueError if refused."""
     global chosen_because
+    if _native:
+        set_num_threads(threads.default_threads())
     forced = os.environ.get("LITEGPT_BACKEND")
     if forced:
         chosen_because = "LITEGPT_BACKEND names it"
-        if forced in available_backends():
-            set_backend(forced)
-        return  # else: an import must not fail, the first use does, with the list
-    if native_error:
+    elif native_error:
         chosen_because = f"the compiled kernels can't be imported: {native_error}"
         warnings.warn(
             f"LiteGPT runs on NumPy, many times slower: {chosen_because}",
@@ -107,7 +110,8 @@ def _choose() -> None:
         )
     else:
         chosen_because = "the best that this processor supports"
-    set_backend(available_backends()[-1])
+    set_backend(forced or available_backends()[-1])
 
 
-_choose()
+with suppress(ValueError):  # an import must not fail; the first use says what is wrong
+    _choose()

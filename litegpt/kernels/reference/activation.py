@@ -35,14 +35,14 @@ def gelu_backward(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
 def gelu_erf(x: np.ndarray) -> np.ndarray:
     """GELU, exact form: x * Phi(x) = x/2 * (1 + erf(x / sqrt 2)); gelu_erf(-inf) is -0."""
     with np.errstate(invalid="ignore"):
-        y = 0.5 * x * (1.0 + _erf(x / math.sqrt(2.0)).astype(x.dtype))
+        y = 0.5 * x * (1.0 + np.asarray(_erf(x / math.sqrt(2.0)), x.dtype))
     return np.where(np.isneginf(x), -0.0, y).astype(x.dtype, copy=False)
 
 
 def gelu_erf_backward(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
     """dx = dy * (Phi(x) + x * phi(x)), with the normal density phi; 1 at +inf, 0 at -inf."""
     with np.errstate(invalid="ignore", over="ignore"):
-        cdf = 0.5 * (1.0 + _erf(x / math.sqrt(2.0)).astype(x.dtype))
+        cdf = 0.5 * (1.0 + np.asarray(_erf(x / math.sqrt(2.0)), x.dtype))
         pdf = np.exp(-0.5 * x * x) / math.sqrt(2.0 * math.pi)
         slope = cdf + np.where(np.isinf(x), 0, x * pdf)
     return (dy * slope).astype(x.dtype, copy=False)

@@ -12,6 +12,7 @@ et al., 2023, arXiv:2305.13245). Arrays are in the order in which the projection
 import numpy as np
 
 from litegpt.kernels.reference.dropout import keep_mask
+from litegpt.kernels.reference.rotary import check_positions
 
 KEY_BLOCK = 32  # positions in a block of cached keys
 
@@ -114,12 +115,7 @@ def cache_append(
     outside the cache: IndexError. lengths stays as it is.
     """
     batch, length = k.shape[:2]
-    capacity = values.shape[2]
-    if batch and not (0 <= lengths.min() and lengths.max() + length <= capacity):
-        raise IndexError(
-            f"cache_append: positions {lengths.min()} to {lengths.max() + length - 1} are "
-            f"outside the cache of {capacity}"
-        )
+    check_positions(lengths, length, values.shape[2])
     for b in range(batch):
         positions = lengths[b] + np.arange(length)
         values[b][:, positions] = v[b].swapaxes(0, 1)  # (T, G, D) -> (G, T, D)
@@ -135,7 +131,8 @@ def cached_attention(
     Returns (B, T, H, D), bit for bit what causal_attention gives for these positions.
     """
     batch, length = q.shape[:2]
-    y = np.empty_like(q)
+    check_positions(lengths, length, values.shape[2])
+    y = np.empty(q.shape, q.dtype)
     for b in range(batch):
         end = int(lengths[b]) + length
         k = keys[b].swapaxes(1, 2).reshape(keys.shape[1], q.shape[3], -1)  # (G, D, S)

@@ -3,7 +3,8 @@
 import numpy as np
 
 
-def _check(ids: np.ndarray, rows: int) -> None:
+def check_ids(ids: np.ndarray, rows: int) -> None:
+    """IndexError naming the first id outside 0..rows-1 and its place in the flattened ids."""
     wrong = np.flatnonzero((ids < 0) | (ids >= rows))
     if wrong.size:
         place = int(wrong[0])
@@ -18,11 +19,11 @@ def embedding(ids: np.ndarray, table: np.ndarray) -> np.ndarray:
 
     An id outside 0..V-1: IndexError naming the id and its place in the flattened ids.
     """
-    _check(ids, table.shape[0])
+    check_ids(ids, table.shape[0])
     return table[ids]
 
 
 def embedding_backward(dy: np.ndarray, ids: np.ndarray, dtable: np.ndarray) -> None:
     """Adds each row of dy (..., C) into the row of dtable (V, C) that its id names, in order."""
-    _check(ids, dtable.shape[0])
+    check_ids(ids, dtable.shape[0])
     np.add.at(dtable, ids.reshape(-1), dy.reshape(-1, dy.shape[-1]))

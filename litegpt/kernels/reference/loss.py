@@ -3,7 +3,8 @@
 import numpy as np
 
 
-def _kept(targets: np.ndarray, vocabulary: int, ignore_index: int) -> np.ndarray:
+def kept_targets(targets: np.ndarray, vocabulary: int, ignore_index: int) -> np.ndarray:
+    """True where a target counts; IndexError naming the first one outside the vocabulary."""
     kept = targets != ignore_index
     wrong = np.flatnonzero(kept & ((targets < 0) | (targets >= vocabulary)))
     if wrong.size:
@@ -24,7 +25,7 @@ def cross_entropy(
     sum of exponentials. With no target that counts the loss is NaN, as the mean of nothing.
     A target outside 0..V-1 that isn't ignore_index: IndexError.
     """
-    kept = _kept(targets, logits.shape[1], ignore_index)
+    kept = kept_targets(targets, logits.shape[1], ignore_index)
     top = logits.max(axis=1, keepdims=True)
     lse = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]  # (M, V) -> (M,)
     count = int(kept.sum())
@@ -43,7 +44,7 @@ def cross_entropy_backward(
     scale: float = 1.0,
 ) -> np.ndarray:
     """dlogits = (softmax - one-hot of the target) * scale / count; ignored rows are zero."""
-    kept = _kept(targets, logits.shape[1], ignore_index)
+    kept = kept_targets(targets, logits.shape[1], ignore_index)
     dlogits = np.exp(logits - lse[:, None])
     rows = np.flatnonzero(kept)
     dlogits[rows, targets[rows]] -= 1

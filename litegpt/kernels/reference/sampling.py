@@ -3,6 +3,11 @@
 import numpy as np
 
 
+def refusal(row: int) -> ValueError:
+    """What sample raises for a row that can't be sampled from."""
+    return ValueError(f"row {row} of the logits holds NaN or inf, or nothing finite")
+
+
 def sample(
     logits: np.ndarray,
     uniforms: np.ndarray,
@@ -31,7 +36,7 @@ def sample(
         row = logits[b].astype(np.float64)
         top = row.max(initial=-np.inf)
         if not np.isfinite(top):
-            raise ValueError(f"sample: row {b} of the logits holds NaN or inf, or nothing finite")
+            raise refusal(b)
         ids[b] = (
             np.argmax(row)
             if temperature == 0

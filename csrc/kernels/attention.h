@@ -1,0 +1,278 @@
+/* Causal attention, forward: queries in strips of TILE_ROWS, keys in blocks of KEY_BLOCK, a running
+   maximum and sum per query, no (T, S) array.
+
+   Keys come as panels of 32 positions, [S / 32][D][32], so that scores are tiles of the matrix
+   product; a cache keeps them like that. Block borders are multiples of KEY_BLOCK counted from
+   position 0, and a query's row goes through the same operations whatever strip it is in: a query
+   alone (decoding) gives the same bits as the same query among others (prefill, training). */
+#include "../vmath.h"
+#include "philox.h"
+#include "tile.h"
+
+enum { KEY_BLOCK = 4 * PANEL };
+
+/* One head as a strip of queries sees it. */
+typedef struct {
+    const float *q; /* the strip's first query */
+    lg_size q_row;
+    const float *keys; /* [S / 32][D][32] */
+    const float *values;
+    lg_size v_row, D;
+    const float *key_mask; /* (S), added, or NULL */
+    double dropout;
+    uint64_t seed, first_row; /* the dropout generator's row of the strip's first query */
+} lg_head;
+
+/* What is left of add_rows where D isn't a multiple of 32. */
+INLINE void add_rows_edge(lg_size n, lg_size count, lg_matrix weights, const float *rows,
+                          lg_size row, lg_size width, float *out, lg_size out_row) {
+    for (lg_size c = 0; c < width; c += LG_VL) {
+        const lg_size left = width - c < LG_VL ? width - c : LG_VL;
+        for (lg_size r = 0; r < n; r++) {
+            float *o = out + r * out_row + c;
+            vf sum = left < LG_VL ? load_part(o, left, 0) : load(o);
+            for (lg_size k = 0; k < count; k++) {
+                const float *v = rows + k * row + c;
+                vf value = left < LG_VL ? load_part(v, left, 0) : load(v);
+                sum = fma_vf(splat(weights.data[r * weights.row + k * weights.column]), value, sum);
+            }
+            if (left < LG_VL) store_part(o, sum, left);
+            else store(o, sum);
+        }
+    }
+}
+
+/* out[r][D] += sum over k < count of weights(r, k) * rows[k][D], for r < n. */
+static void add_rows(lg_size n, lg_size count, lg_matrix weights, const float *rows, lg_size row,
+                     lg_size D, float *out, lg_size out_row) {
+    const lg_size whole = D / PANEL * PANEL;
+    for (lg_size r = 0; r < n; r += TILE_ROWS) {
+        const lg_matrix w = {weights.data + r * weights.row, weights.row, weights.column};
+        const int strip = n - r < TILE_ROWS ? (int)(n - r) : TILE_ROWS;
+        for (lg_size c = 0; c < whole; c += PANEL)
+            tile_loose(strip, 1, count, w, rows + c, row, out + r * out_row + c, out_row);
+    }
+    add_rows_edge(n, count, weights, rows + whole, row, D - whole, out + whole, out_row);
+}
+
+/* products[r][s] = x(r) . panel column s, for n rows x of width D and `count` columns. */
+static void panel_products(lg_size n, const float *x, lg_size x_row, const float *panels,
+                           lg_size count, lg_size D, float *products) {
+    for (lg_size r = 0; r < n; r += TILE_ROWS)
+        for (lg_size s = 0; s < count; s += PANEL)
+            tile_loose(n - r < TILE_ROWS ? (int)(n - r) : TILE_ROWS, 0, D,
+                       (lg_matrix){x + r * x_row, x_row, 1}, panels + s * D, PANEL,
+                       products + r * KEY_BLOCK + s, KEY_BLOCK);
+}
+
+/* A block of one query's scores becomes weights e^(s - top); returns what the sums so far are to be
+   multiplied with, since `top` may have grown. */
+INLINE float weigh_block(float *s, lg_size n, float scale, const float *mask, float *top,
+                         float *sum) {
+    vf largest = splat(-INFINITY);
+    FOR_VECTORS(
+        n, i,
+        {
+            vf v = load(s + i) * scale;
+            if (mask) v += load(mask + i);
+            largest = max_vf(largest, v);
+            store(s + i, v);
+        },
+        {
+            vf v = load_part(s + i, left, -INFINITY) * scale;
+            if (mask) v += load_part(mask + i, left, 0);
+            largest = max_vf(largest, v);
+            store(s + i, v);
+        });
+    float before = *top, block = largest_vf(largest);
+    *top = block > before ? block : before;
+    vf shift = splat(*top == -INFINITY ? 0 : *top), total = splat(0);
+    for (lg_size i = 0; i < n; i += LG_VL) { /* past n stands -inf, which weighs 0 */
+        vf e = exp_vf(load(s + i) - shift);
+        total += e;
+        store(s + i, e);
+    }
+    float grown = *top == before ? 1 : exp_vf(splat(before - *top))[0];
+    *sum = *sum * grown + sum_vf(total);
+    return grown;
+}
+
+INLINE void scale_row(float *x, lg_size n, float scale) {
+    FOR_VECTORS(n, i, store(x + i, load(x + i) * scale),
+                store_part(x + i, load_part(x + i, left, 0) * scale, left));
+}
+
+/* weights[j] *= 0 or 1 / (1 - p), for keys first + j; first is a multiple of 32. */
+INLINE void drop_row(float *weights, lg_size n, const lg_head *h, uint64_t row, lg_size first) {
+    float multipliers[PANEL];
+    for (lg_size j = 0; j < n; j += PANEL) {
+        int count = n - j < PANEL ? (int)(n - j) : PANEL;
+        dropout_multipliers(row, (uint64_t)(first + j), count, h->dropout, h->seed, multipliers);
+        for (int i = 0; i < count; i++) weights[j + i] *= multipliers[i];
+    }
+}
+
+/* y[r][D] for n queries, of which the first sees `visible` keys, the next one more, and so on. */
+static void attend_strip(const lg_head *h, int n, lg_size visible, float *y, lg_size y_row,
+                         float *lse) {
+    float scores[TILE_ROWS * KEY_BLOCK];
+    float top[TILE_ROWS], sum[TILE_ROWS];
+    const lg_size D = h->D, end = visible + n - 1;
+    const float scale = 1 / sqrtf((float)D);
+    for (int r = 0; r < n; r++) {
+        top[r] = -INFINITY;
+        sum[r] = 0;
+        memset(y + r * y_row, 0, sizeof(float) * (size_t)D);
+    }
+    for (lg_size first = 0; first < end; first += KEY_BLOCK) {
+        lg_size count = end - first < KEY_BLOCK ? end - first : KEY_BLOCK;
+        panel_products(n, h->q, h->q_row, h->keys + first * D, count, D, scores);
+        for (int r = 0; r < n; r++) {
+            lg_size seen = visible + r - first;
+            seen = seen < 0 ? 0 : seen < count ? seen : count;
+            float *s = scores + r * KEY_BLOCK;
+            const float *mask = h->key_mask ? h->key_mask + first : NULL;
+            float grown = weigh_block(s, seen, scale, mask, top + r, sum + r);
+            if (grown != 1) scale_row(y + r * y_row, D, grown);
+            if (h->dropout > 0) drop_row(s, seen, h, h->first_row + (uint64_t)r, first);
+        }
+        /* What all queries see goes as one tile; the corner of the diagonal query by query. */
+        lg_size shared = visible - first < 0 ? 0 : visible - first < count ? visible - first : count;
+        const float *v = h->values + first * h->v_row;
+        add_rows(n, shared, (lg_matrix){scores, KEY_BLOCK, 1}, v, h->v_row, D, y, y_row);
+        for (int r = 1; r < n; r++) {
+            lg_size seen = visible + r - first < count ? visible + r - first : count;
+            if (seen > shared)
+                add_rows(1, seen - shared, (lg_matrix){scores + r * KEY_BLOCK + shared, 0, 1},
+                         v + shared * h->v_row, h->v_row, D, y + r * y_row, y_row);
+        }
+    }
+    for (int r = 0; r < n; r++) {
+        scale_row(y + r * y_row, D, sum[r] == 0 ? 0 : 1 / sum[r]);
+        if (lse) lse[r] = sum[r] == 0 ? -INFINITY : top[r] + logf(sum[r]);
+    }
+}
+
+/* Rows [count][D] as panels of 32 rows side by side: [count / 32][D][32]. */
+INLINE void pack_rows(const float *rows, lg_size row, lg_size count, lg_size D, float *panels) {
+    for (lg_size s = 0; s < count; s += PANEL)
+        pack_panel(rows + s * row, 1, row, D, count - s < PANEL ? (int)(count - s) : PANEL,
+                   panels + s * D);
+}
+
+INLINE lg_size round_up(lg_size n, lg_size multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+
+typedef struct {
+    lg_heads q, k, v;
+    const float *keys, *values; /* panels; values of a cache, else NULL */
+    const int64_t *lengths;     /* of a cache, else NULL */
+    const float *key_mask;
+    double dropout;
+    uint64_t seed;
+    lg_size B, T, S, H, G, D;
+    float *y, *lse;
+} lg_attention;
+
+static int pack_all_keys(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const lg_attention *t = context;
+    for (lg_size i = begin; i < end; i++) { /* i = (b, g) */
+        const float *k = t->k.data + i / t->G * t->k.batch + i % t->G * t->k.head;
+        pack_rows(k, t->k.time, t->S, t->D,
+                  (float *)t->keys + i * round_up(t->S, PANEL) * t->D);
+    }
+    return LG_OK;
+}
+
+static int attend_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const lg_attention *t = context;
+    const lg_size strips = (t->T + TILE_ROWS - 1) / TILE_ROWS;
+    for (lg_size i = begin; i < end; i++) { /* i = (b, h, strip) */
+        lg_size first = i % strips * TILE_ROWS, h = i / strips % t->H, b = i / strips / t->H;
+        lg_size g = h / (t->H / t->G), bg = b * t->G + g;
+        lg_size n = t->T - first < TILE_ROWS ? t->T - first : TILE_ROWS;
+        lg_size offset = t->lengths ? (lg_size)t->lengths[b] : t->S - t->T;
+        lg_head head = {.q = t->q.data + b * t->q.batch + first * t->q.time + h * t->q.head,
+                        .q_row = t->q.time,
+                        .keys = t->keys + bg * round_up(t->S, PANEL) * t->D,
+                        .values = t->values ? t->values + bg * t->S * t->D
+                                            : t->v.data + b * t->v.batch + g * t->v.head,
+                        .v_row = t->values ? t->D : t->v.time,
+                        .D = t->D,
+                        .key_mask = t->key_mask ? t->key_mask + b * t->S : NULL,
+                        .dropout = t->dropout,
+                        .seed = t->seed,
+                        .first_row = (uint64_t)((b * t->H + h) * t->T + first)};
+        attend_strip(&head, (int)n, offset + first + 1,
+                     t->y + ((b * t->T + first) * t->H + h) * t->D, t->H * t->D,
+                     t->lse ? t->lse + (b * t->H + h) * t->T + first : NULL);
+    }
+    return LG_OK;
+}
+
+static int attend_all(lg_attention *t) {
+    lg_size strips = (t->T + TILE_ROWS - 1) / TILE_ROWS;
+    lg_size work = (t->D + 8) * t->S * (t->T < TILE_ROWS ? t->T : TILE_ROWS);
+    return lg_parallel(t->B * t->H * strips, 1 + 16384 / (work + 1), attend_strips, t);
+}
+
+static int causal_attention(lg_heads q, lg_heads k, lg_heads v, const float *key_mask,
+                            double dropout, uint64_t seed, lg_size B, lg_size T, lg_size S,
+                            lg_size H, lg_size G, lg_size D, float *y, float *lse) {
+    size_t bytes = sizeof(float) * (size_t)(B * G * D) * (size_t)round_up(S, PANEL);
+    lg_attention t = {.q = q,
+                      .k = k,
+                      .v = v,
+                      .keys = lg_scratch(LG_SCRATCH_REGION, bytes),
+                      .key_mask = key_mask,
+                      .dropout = dropout,
+                      .seed = seed,
+                      .B = B,
+                      .T = T,
+                      .S = S,
+                      .H = H,
+                      .G = G,
+                      .D = D,
+                      .y = y,
+                      .lse = lse};
+    if (t.keys == NULL) return LG_NO_MEMORY;
+    int status = lg_parallel(B * G, row_grain(S * D), pack_all_keys, &t);
+    return status == LG_OK ? attend_all(&t) : status;
+}
+
+static int cached_attention(lg_heads q, const float *keys, const float *values,
+                            const int64_t *lengths, lg_size B, lg_size T, lg_size S, lg_size H,
+                            lg_size G, lg_size D, float *y) {
+    lg_attention t = {.q = q,
+                      .keys = keys,
+                      .values = values,
+                      .lengths = lengths,
+                      .B = B,
+                      .T = T,
+                      .S = S,
+                      .H = H,
+                      .G = G,
+                      .D = D,
+                      .y = y};
+    return attend_all(&t);
+}
+
+static int cache_append(lg_heads k, lg_heads v, float *keys, float *values,
+                        const int64_t *lengths, lg_size B, lg_size T, lg_size S, lg_size G,
+                        lg_size D) {
+    for (lg_size b = 0; b < B; b++) {
+        for (lg_size t = 0; t < T; t++) {
+            lg_size s = (lg_size)lengths[b] + t;
+            if (s < 0 || s >= S) return LG_BAD_INDEX;
+            for (lg_size g = 0; g < G; g++) {
+                const float *from_k = k.data + b * k.batch + t * k.time + g * k.head;
+                const float *from_v = v.data + b * v.batch + t * v.time + g * v.head;
+                float *panel = keys + (b * G + g) * S * D + s / PANEL * PANEL * D + s % PANEL;
+                for (lg_size d = 0; d < D; d++) panel[d * PANEL] = from_k[d];
+                memcpy(values + ((b * G + g) * S + s) * D, from_v, sizeof(float) * (size_t)D);
+            }
+        }
+    }
+    return LG_OK;
+}

@@ -1,0 +1,142 @@
+/* Causal attention, backward: probabilities are recomputed from the saved log of the sums, a strip
+   of queries and a block of keys at a time. A task owns a key/value head with all the query heads
+   of its group, so nothing is added up across threads. */
+#include "attention.h"
+
+typedef struct {
+    const float *dy;
+    lg_attention forward; /* what the forward pass took and returned */
+    lg_heads dq, dk, dv;
+} lg_attention_gradient;
+
+enum { QUERY_BLOCK = 48 / TILE_ROWS * TILE_ROWS + (48 % TILE_ROWS ? TILE_ROWS : 0) };
+
+/* Work arrays of a task; the panels stand behind it, [S / 32][D][32] each. */
+typedef struct {
+    float weights[QUERY_BLOCK * KEY_BLOCK], slopes[QUERY_BLOCK * KEY_BLOCK];
+    float panels[];
+} lg_gradient_room;
+
+INLINE float dot(const float *a, const float *b, lg_size n) {
+    vf sum = splat(0);
+    FOR_VECTORS(n, i, sum = fma_vf(load(a + i), load(b + i), sum),
+                sum = fma_vf(load_part(a + i, left, 0), load_part(b + i, left, 0), sum));
+    return sum_vf(sum);
+}
+
+/* From a row's scores s and dP = dy v^T (both overwritten): the dropped probabilities, and
+   dS = P (dP - delta) / sqrt(D). Entries from n to `count` become 0: nobody looks there. */
+INLINE void slope_row(float *s, float *dp, lg_size n, lg_size count, float scale, float lse,
+                      float delta, const float *mask, const float *multipliers) {
+    const vf shift = splat(lse == -INFINITY ? 0 : lse);
+    for (lg_size i = 0; i < count; i += LG_VL) {
+        vf v = load(s + i) * scale;
+        if (i + LG_VL > n) v = load_part(s + i, n > i ? n - i : 0, -INFINITY) * scale;
+        if (mask && i < n) v += load_part(mask + i, n - i < LG_VL ? n - i : LG_VL, 0);
+        vf p = exp_vf(v - shift), d = load(dp + i), kept = p;
+        if (multipliers) {
+            d *= load(multipliers + i);
+            kept *= load(multipliers + i);
+        }
+        store(s + i, kept);
+        store(dp + i, p * (d - delta) * scale);
+    }
+}
+
+/* A block of n queries of head h, from `first` on: adds to dq of these queries, dk and dv. */
+static void query_block_backward(const lg_attention_gradient *t, lg_gradient_room *room, lg_size b,
+                                 lg_size h, lg_size first, lg_size n) {
+    const lg_attention *f = &t->forward;
+    const lg_size D = f->D, S = f->S, g = h / (f->H / f->G), offset = S - f->T;
+    const lg_size model = f->H * D, at = ((b * f->T + first) * f->H + h) * D;
+    const float *q = f->q.data + b * f->q.batch + first * f->q.time + h * f->q.head;
+    const float *k = f->k.data + b * f->k.batch + g * f->k.head;
+    const float *dy = t->dy + at, *y = f->y + at;
+    const float *lse = f->lse + (b * f->H + h) * f->T + first;
+    const float *keys = room->panels, *values = keys + round_up(S, PANEL) * D;
+    float *dq = t->dq.data + b * t->dq.batch + first * t->dq.time + h * t->dq.head;
+    float *dk = t->dk.data + b * t->dk.batch + g * t->dk.head;
+    float *dv = t->dv.data + b * t->dv.batch + g * t->dv.head;
+    const float scale = 1 / sqrtf((float)D);
+    float delta[QUERY_BLOCK], multipliers[KEY_BLOCK];
+    for (lg_size r = 0; r < n; r++) {
+        delta[r] = dot(dy + r * model, y + r * model, D);
+        memset(dq + r * t->dq.time, 0, sizeof(float) * (size_t)D);
+    }
+    const lg_size end = offset + first + n; /* keys that the last of these queries sees */
+    for (lg_size s = 0; s < end; s += KEY_BLOCK) {
+        const lg_size count = end - s < KEY_BLOCK ? end - s : KEY_BLOCK;
+        panel_products(n, q, f->q.time, keys + s * D, count, D, room->weights);
+        panel_products(n, dy, model, values + s * D, count, D, room->slopes);
+        for (lg_size r = 0; r < n; r++) {
+            lg_size seen = offset + first + r + 1 - s;
+            seen = seen < 0 ? 0 : seen < count ? seen : count;
+            if (f->dropout > 0)
+                for (lg_size j = 0; j < count; j += PANEL)
+                    dropout_multipliers((uint64_t)((b * f->H + h) * f->T + first + r),
+                                        (uint64_t)(s + j), PANEL, f->dropout, f->seed,
+                                        multipliers + j);
+            slope_row(room->weights + r * KEY_BLOCK, room->slopes + r * KEY_BLOCK, seen, count,
+                      scale, lse[r], delta[r], f->key_mask ? f->key_mask + b * S + s : NULL,
+                      f->dropout > 0 ? multipliers : NULL);
+        }
+        const lg_matrix slopes = {room->slopes, KEY_BLOCK, 1};
+        const lg_matrix slopes_t = {room->slopes, 1, KEY_BLOCK};
+        const lg_matrix weights_t = {room->weights, 1, KEY_BLOCK};
+        add_rows(n, count, slopes, k + s * f->k.time, f->k.time, D, dq, t->dq.time);
+        add_rows(count, n, slopes_t, q, f->q.time, D, dk + s * t->dk.time, t->dk.time);
+        add_rows(count, n, weights_t, dy, model, D, dv + s * t->dv.time, t->dv.time);
+    }
+}
+
+static int attention_backward_groups(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const lg_attention_gradient *t = context;
+    const lg_attention *f = &t->forward;
+    const lg_size D = f->D, S = f->S, panels = round_up(S, PANEL) * D;
+    lg_gradient_room *room = lg_scratch(
+        LG_SCRATCH_TASK, sizeof *room + sizeof(float) * 2 * (size_t)panels);
+    if (room == NULL) return LG_NO_MEMORY;
+    for (lg_size i = begin; i < end; i++) { /* i = (b, g) */
+        const lg_size b = i / f->G, g = i % f->G, group = f->H / f->G;
+        pack_rows(f->k.data + b * f->k.batch + g * f->k.head, f->k.time, S, D, room->panels);
+        pack_rows(f->v.data + b * f->v.batch + g * f->v.head, f->v.time, S, D,
+                  room->panels + panels);
+        for (lg_size s = 0; s < S; s++) {
+            memset(t->dk.data + b * t->dk.batch + s * t->dk.time + g * t->dk.head, 0,
+                   sizeof(float) * (size_t)D);
+            memset(t->dv.data + b * t->dv.batch + s * t->dv.time + g * t->dv.head, 0,
+                   sizeof(float) * (size_t)D);
+        }
+        for (lg_size h = g * group; h < (g + 1) * group; h++)
+            for (lg_size first = 0; first < f->T; first += QUERY_BLOCK)
+                query_block_backward(t, room, b, h, first,
+                                     f->T - first < QUERY_BLOCK ? f->T - first : QUERY_BLOCK);
+    }
+    return LG_OK;
+}
+
+static int causal_attention_backward(const float *dy, lg_heads q, lg_heads k, lg_heads v,
+                                     const float *y, const float *lse, const float *key_mask,
+                                     double dropout, uint64_t seed, lg_size B, lg_size T, lg_size S,
+                                     lg_size H, lg_size G, lg_size D, lg_heads dq, lg_heads dk,
+                                     lg_heads dv) {
+    lg_attention_gradient t = {.dy = dy,
+                               .forward = {.q = q,
+                                           .k = k,
+                                           .v = v,
+                                           .key_mask = key_mask,
+                                           .dropout = dropout,
+                                           .seed = seed,
+                                           .B = B,
+                                           .T = T,
+                                           .S = S,
+                                           .H = H,
+                                           .G = G,
+                                           .D = D,
+                                           .y = (float *)y,
+                                           .lse = (float *)lse},
+                               .dq = dq,
+                               .dk = dk,
+                               .dv = dv};
+    return lg_parallel(B * G, 1 + 4096 / (1 + T * S * D), attention_backward_groups, &t);
+}

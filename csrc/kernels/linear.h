@@ -1,0 +1,270 @@
+/* Matrix products: dense layers forward and backward, and batched products. */
+#include "../vmath.h"
+#include "tile.h"
+
+enum {
+    K_BLOCK = 256,        /* rows of a panel that stay in the first-level cache */
+    PRODUCT_GRAIN = 32768 /* multiplications below which a piece isn't worth a thread */
+};
+
+/* c (M, N) (+)= a (M, K) * b (K, N), then finish. b comes packed (pack_linear) or with strides. */
+typedef struct {
+    lg_matrix a;
+    const float *b;
+    lg_size b_row, b_column;
+    int packed, accumulate;
+    lg_size M, K, N;
+    lg_finish finish;
+    float *c;
+    const float *strips; /* a, packed by strips, when there are many rows */
+    lg_size row_blocks, rows_per_block;
+} lg_product;
+
+/* activation(y + bias) + residual on `count` outputs from (row, column) on. */
+INLINE vf finish_vf(vf y, vf bias, vf residual, int activation) {
+    y += bias;
+    if (activation == LG_GELU) y = gelu_vf(y);
+    else if (activation == LG_GELU_ERF) y = gelu_erf_vf(y);
+    else if (activation == LG_RELU) y = relu_vf(y);
+    return y + residual;
+}
+
+static void finish_part(const lg_finish *f, lg_size N, lg_size row, lg_size column, lg_size count,
+                        float *y) {
+    const float *bias = f->bias ? f->bias + column : NULL;
+    const float *residual = f->residual ? f->residual + row * N + column : NULL;
+    const vf zero = splat(-0.0f); /* the neutral element of addition, sign included */
+    FOR_VECTORS(count, i,
+                store(y + i, finish_vf(load(y + i), bias ? load(bias + i) : zero,
+                                       residual ? load(residual + i) : zero, f->activation)),
+                store_part(y + i,
+                           finish_vf(load_part(y + i, left, 0),
+                                     bias ? load_part(bias + i, left, 0) : zero,
+                                     residual ? load_part(residual + i, left, 0) : zero,
+                                     f->activation),
+                           left));
+}
+
+INLINE int has_finish(const lg_finish *f) {
+    return f->bias || f->residual || f->activation != LG_NONE;
+}
+
+/* One tile: rows from `row` on, the columns of one panel, k in [k, k + depth). */
+INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size column, int columns,
+                         lg_size k, lg_size depth, const float *b, lg_size b_row) {
+    float *c = p->c + row * p->N + column;
+    const int accumulate = p->accumulate || k > 0;
+    float edge[TILE_ROWS * PANEL]; /* stands in for c where the panel is cut */
+    float *out = c;
+    lg_size out_row = p->N;
+    if (columns < PANEL) {
+        out = edge;
+        out_row = PANEL;
+        for (int r = 0; accumulate && r < rows; r++) {
+            memset(edge + r * PANEL, 0, sizeof(float) * PANEL);
+            memcpy(edge + r * PANEL, c + r * p->N, sizeof(float) * (size_t)columns);
+        }
+    }
+    if (p->strips) {
+        const float *strip = p->strips + row * p->K + k * TILE_ROWS;
+        tile_strip(rows, accumulate, depth, strip, b, out, out_row);
+    } else {
+        const lg_matrix a = {p->a.data + row * p->a.row + k * p->a.column, p->a.row, p->a.column};
+        tile_loose(rows, accumulate, depth, a, b, b_row, out, out_row);
+    }
+    if (columns < PANEL)
+        for (int r = 0; r < rows; r++)
+            memcpy(c + r * p->N, edge + r * PANEL, sizeof(float) * (size_t)columns);
+    if (k + depth == p->K && has_finish(&p->finish))
+        for (int r = 0; r < rows; r++)
+            finish_part(&p->finish, p->N, row + r, column, columns, c + r * p->N);
+}
+
+INLINE int at_most(lg_size left, int most) { return left < most ? (int)left : most; }
+
+/* Panels [begin, end) for the rows of one block: k outside, so that the strips of this k stay in
+   cache from panel to panel. */
+static int product_panels(const lg_product *p, lg_size block, lg_size begin, lg_size end) {
+    lg_size first = block * p->rows_per_block;
+    lg_size last = first + p->rows_per_block < p->M ? first + p->rows_per_block : p->M;
+    const int one_pass = p->packed && p->strips == NULL; /* few rows: the weights are a stream */
+    lg_size step = one_pass ? p->K : K_BLOCK;
+    float *loose = NULL;
+    if (!p->packed) {
+        loose = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * K_BLOCK * PANEL);
+        if (loose == NULL) return LG_NO_MEMORY;
+    }
+    for (lg_size k = 0; k == 0 || k < p->K; k += step) {
+        lg_size depth = p->K - k < step ? p->K - k : step;
+        for (lg_size panel = begin; panel < end; panel++) {
+            int columns = at_most(p->N - panel * PANEL, PANEL);
+            const float *b = p->b + (panel * p->K + k) * PANEL;
+            if (!p->packed) {
+                pack_panel(p->b + k * p->b_row + panel * PANEL * p->b_column, p->b_row,
+                           p->b_column, depth, columns, loose);
+                b = loose;
+            }
+            for (lg_size row = first; row < last; row += TILE_ROWS)
+                product_tile(p, row, at_most(last - row, TILE_ROWS), panel * PANEL, columns, k,
+                             depth, b, PANEL);
+        }
+    }
+    return LG_OK;
+}
+
+static int product_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const lg_product *p = context;
+    const lg_size panels = (p->N + PANEL - 1) / PANEL;
+    while (begin < end) { /* items are (block, panel) */
+        lg_size block = begin / panels, first = begin % panels;
+        lg_size count = end - begin < panels - first ? end - begin : panels - first;
+        int status = product_panels(p, block, first, first + count);
+        if (status != LG_OK) return status;
+        begin += count;
+    }
+    return LG_OK;
+}
+
+static int pack_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const lg_product *p = context;
+    for (lg_size strip = begin; strip < end; strip++) {
+        lg_size row = strip * TILE_ROWS;
+        const lg_matrix a = {p->a.data + row * p->a.row, p->a.row, p->a.column};
+        pack_strip(a, at_most(p->M - row, TILE_ROWS), p->K, (float *)p->strips + row * p->K);
+    }
+    return LG_OK;
+}
+
+static int product(lg_product p) {
+    if (p.M == 0 || p.N == 0) return LG_OK;
+    const lg_size panels = (p.N + PANEL - 1) / PANEL, strips = (p.M + TILE_ROWS - 1) / TILE_ROWS;
+    p.row_blocks = 1;
+    if (p.M >= 2 * TILE_ROWS) {
+        size_t bytes = sizeof(float) * (size_t)strips * TILE_ROWS * (size_t)p.K;
+        p.strips = lg_scratch(LG_SCRATCH_REGION, bytes);
+        if (p.strips == NULL) return LG_NO_MEMORY;
+        int status = lg_parallel(strips, 1 + PRODUCT_GRAIN / (TILE_ROWS * (p.K + 1)), pack_strips, &p);
+        if (status != LG_OK) return status;
+        /* a narrow product on many threads is cut by rows too */
+        lg_size wanted = (4 * lg_num_threads() + panels - 1) / panels;
+        p.row_blocks = wanted < strips / 4 ? wanted : strips / 4 + 1;
+    }
+    p.rows_per_block = (strips + p.row_blocks - 1) / p.row_blocks * TILE_ROWS;
+    p.row_blocks = (p.M + p.rows_per_block - 1) / p.rows_per_block;
+    lg_size work = (p.K + 1) * PANEL * (p.rows_per_block < p.M ? p.rows_per_block : p.M);
+    return lg_parallel(panels * p.row_blocks, 1 + PRODUCT_GRAIN / work, product_part, &p);
+}
+
+static int linear(const float *x, const float *weight, int transposed, lg_finish finish, lg_size M,
+                  lg_size K, lg_size N, float *y) {
+    return product((lg_product){.a = {x, K, 1},
+                                .b = weight,
+                                .b_row = transposed ? 1 : N,
+                                .b_column = transposed ? K : 1,
+                                .M = M,
+                                .K = K,
+                                .N = N,
+                                .finish = finish,
+                                .c = y});
+}
+
+static int linear_packed(const float *x, const float *packed, lg_finish finish, lg_size M,
+                         lg_size K, lg_size N, float *y) {
+    return product((lg_product){.a = {x, K, 1},
+                                .b = packed,
+                                .packed = 1,
+                                .M = M,
+                                .K = K,
+                                .N = N,
+                                .finish = finish,
+                                .c = y});
+}
+
+struct pack_task {
+    const float *weight;
+    int transposed;
+    lg_size K, N;
+    float *packed;
+};
+
+static int pack_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const struct pack_task *t = context;
+    const lg_size row = t->transposed ? 1 : t->N, column = t->transposed ? t->K : 1;
+    for (lg_size panel = begin; panel < end; panel++)
+        pack_panel(t->weight + panel * PANEL * column, row, column, t->K,
+                   at_most(t->N - panel * PANEL, PANEL), t->packed + panel * t->K * PANEL);
+    return LG_OK;
+}
+
+static int pack_linear(const float *weight, int transposed, lg_size K, lg_size N, float *packed) {
+    struct pack_task t = {weight, transposed, K, N, packed};
+    return lg_parallel((N + PANEL - 1) / PANEL, row_grain(PANEL * K), pack_panels, &t);
+}
+
+/* Column sums, added into dbias row after row; a thread owns its columns. */
+struct column_task {
+    const float *dy;
+    lg_size M, N;
+    float *dbias;
+};
+
+static int column_sums(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const struct column_task *t = context;
+    for (lg_size m = 0; m < t->M; m++) {
+        const float *dy = t->dy + m * t->N + begin;
+        float *sum = t->dbias + begin;
+        FOR_VECTORS(end - begin, i, store(sum + i, load(sum + i) + load(dy + i)),
+                    store_part(sum + i, load_part(sum + i, left, 0) + load_part(dy + i, left, 0),
+                               left));
+    }
+    return LG_OK;
+}
+
+static int linear_backward(const float *dy, const float *x, const float *weight, int transposed,
+                           lg_size M, lg_size K, lg_size N, float *dweight, float *dbias,
+                           float *dx) {
+    /* dx (M, K) = dy (M, N) * weight^T */
+    int status = product((lg_product){.a = {dy, N, 1},
+                                      .b = weight,
+                                      .b_row = transposed ? K : 1,
+                                      .b_column = transposed ? 1 : N,
+                                      .M = M,
+                                      .K = N,
+                                      .N = K,
+                                      .c = dx});
+    if (status != LG_OK) return status;
+    if (dbias) {
+        struct column_task t = {dy, M, N, dbias};
+        status = lg_parallel(N, row_grain(M), column_sums, &t);
+        if (status != LG_OK) return status;
+    }
+    /* dweight (K, N) += x^T * dy, or (N, K) += dy^T * x */
+    const float *left = transposed ? dy : x, *right = transposed ? x : dy;
+    const lg_size rows = transposed ? N : K, columns = transposed ? K : N;
+    return product((lg_product){.a = {left, 1, rows},
+                                .b = right,
+                                .b_row = columns,
+                                .b_column = 1,
+                                .accumulate = 1,
+                                .M = rows,
+                                .K = M,
+                                .N = columns,
+                                .c = dweight});
+}
+
+static int matmul(const float *a, const float *b, int transpose_a, int transpose_b, lg_size batch,
+                  lg_size M, lg_size K, lg_size N, float *c) {
+    for (lg_size i = 0; i < batch; i++) {
+        int status = product((lg_product){
+            .a = {a + i * M * K, transpose_a ? 1 : K, transpose_a ? M : 1},
+            .b = b + i * K * N,
+            .b_row = transpose_b ? 1 : N,
+            .b_column = transpose_b ? K : 1,
+            .M = M,
+            .K = K,
+            .N = N,
+            .c = c + i * M * N});
+        if (status != LG_OK) return status;
+    }
+    return LG_OK;
+}
