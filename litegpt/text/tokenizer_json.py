@@ -5,7 +5,6 @@ text is cut into it. The `tokenizers` package loads these files and gives the sa
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ def read_tokenizer_json(directory: str | Path) -> dict[str, Any]:
 def write_tokenizer_json(directory: str | Path, content: dict[str, Any]) -> None:
     """Writes directory/tokenizer.json; the file appears whole, or the old one stays."""
     path = Path(directory) / FILE_NAME
-    aside = path.with_name(f".{FILE_NAME}.{os.getpid()}")
+    aside = path.with_name(f".{FILE_NAME}.partial")
     try:
         aside.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
         aside.replace(path)

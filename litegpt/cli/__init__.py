@@ -1,0 +1,71 @@
+"""The command line: `litegpt VERB ...`, one file per verb."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn, TextIO
+
+BAD_INPUT = 2  # exit codes
+INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
+BROKEN_PIPE = 141  # as shells report a program whose reader went away
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code. What the user did wrong is one line on stderr."""
+    sys.stdout, sys.stderr = _open(sys.stdout), _open(sys.stderr)
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        from litegpt.cli.output import discard_stdout
+
+        discard_stdout()  # which the interpreter flushes once more on its way out
+        return BROKEN_PIPE
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    from litegpt.cli import bench, generate, info, train  # within reach of Ctrl-C's handling above
+    from litegpt.cli.errors import InputError
+
+    parser = _parser()
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
+    for verb in (train, generate, info, bench):
+        verb.add_parser(verbs)
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except InputError as error:
+        problem = str(error)
+    except MemoryError as error:
+        problem = f"out of memory: {error}" if str(error) else "out of memory"
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    print(f"litegpt: error: {problem}", file=sys.stderr)
+    return BAD_INPUT
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage that argparse puts before it."""
+        self.exit(BAD_INPUT, f"litegpt: error: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from litegpt import __version__
+
+    parser = _Parser(
+        prog="litegpt", description="Trains a GPT on a text file, and continues prompts with it."
+    )
+    parser.add_argument("--version", action="version", version=f"litegpt {__version__}")
+    return parser
+
+
+def _open(stream: TextIO | None) -> TextIO:
+    """The stream, or one that goes nowhere: a program may be started with stdout closed."""
+    return open(os.devnull, "w") if stream is None else stream

@@ -1,0 +1,112 @@
+"""The command line as its users have it: a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from litegpt import kernels
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def _command(arguments: tuple[object, ...]) -> list[str]:
+    return [sys.executable, "-m", "litegpt", *map(str, arguments)]
+
+
+def _environment(changes: dict[str, str]) -> dict[str, str]:
+    """This process's environment, in which subprocesses import the litegpt under test."""
+    package = str(Path(kernels.__file__).parents[2])
+    inherited = os.environ.get("PYTHONPATH")
+    paths = os.pathsep.join([package, inherited] if inherited else [package])
+    quiet = "ignore::RuntimeWarning"  # that LiteGPT runs on NumPy, where it does
+    return os.environ | {"PYTHONPATH": paths, "PYTHONWARNINGS": quiet} | changes
+
+
+@pytest.fixture(scope="session")
+def litegpt() -> Run:
+    """Runs `python -m litegpt ARGUMENTS` to its end.
+
+    redirect is for the shell (`>&-`), other keywords are environment variables.
+    """
+
+    def run(
+        *arguments: object, redirect: str = "", **changes: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/bin/sh", "-c", f'exec "$@" {redirect}', "sh", *_command(arguments)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=_environment(changes),
+        )
+
+    return run
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts `python -m litegpt ARGUMENTS`; what still runs at the end of the test is killed."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def launch(*arguments: object) -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        processes.append(
+            subprocess.Popen(_command(arguments), text=True, env=_environment({}), **pipes)
+        )
+        return processes[-1]
+
+    yield launch
+    for process in processes:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+
+
+@pytest.fixture(scope="session")
+def refused() -> Callable[[subprocess.CompletedProcess[str], list[str]], None]:
+    """Asserts one line on stderr that names what is wrong, nothing else, and exit code 2."""
+
+    def check(done: subprocess.CompletedProcess[str], named: list[str]) -> None:
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.startswith("litegpt: error: ")
+        assert done.stderr.count("\n") == 1
+        for word in named:
+            assert word in done.stderr
+        assert done.stdout == ""
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def small() -> list[str]:
+    """Flags of a run that takes no time."""
+    return (
+        "--num-layers 1 --num-heads 2 --hidden-dim 8 --max-seq-len 8 --batch-size 4 "
+        "--max-steps 12 --warmup-steps 2 --eval-interval 5 --eval-steps 2"
+    ).split()
+
+
+@pytest.fixture(scope="session")
+def text_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text of 1,290 characters, 17 different ones."""
+    path = tmp_path_factory.mktemp("text") / "hamlet.txt"
+    path.write_text("To be, or not to be, that is the question:\n" * 30)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(
+    litegpt: Run, text_file: Path, small: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The directory of a small model trained on text_file; not to be written to."""
+    directory = tmp_path_factory.mktemp("trained") / "model"
+    done = litegpt("train", text_file, "--out", directory, *small)
+    assert done.returncode == 0, done.stderr
+    return directory
