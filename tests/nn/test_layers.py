@@ -1,0 +1,179 @@
+"""The other layers as spec'd."""
+
+import math
+
+import numpy as np
+import pytest
+
+from litegpt.nn import (
+    Dropout,
+    Embedding,
+    FeedForward,
+    LayerNorm,
+    LearnedPositionalEncoding,
+    PositionalEncoding,
+    RMSNorm,
+    TransformerBlock,
+    create_causal_mask,
+    create_padding_mask,
+)
+
+
+def _normal(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def test_layernorm(backend: str) -> None:
+    norm = LayerNorm(64)
+    x = 3 * _normal(4, 7, 64) + 2
+    y = norm(x)
+    assert y.shape == x.shape and y.dtype == np.float32
+    np.testing.assert_allclose(y.mean(-1), 0, atol=5e-6)
+    np.testing.assert_allclose(y.var(-1), 1, atol=5e-5)
+    gamma, beta = _normal(2, 64)
+    norm.gamma, norm.beta = gamma.astype(np.float64), beta.tolist()
+    assert norm.gamma.dtype == norm.beta.dtype == np.float32
+    np.testing.assert_allclose(norm(x), y * gamma + beta, atol=1e-5)
+    norm.gamma[:] = 0  # the arrays are the layer's own
+    np.testing.assert_allclose(norm(x), np.broadcast_to(beta, x.shape), atol=1e-6)
+
+
+def test_layernorm_takes_what_users_hand_it(backend: str) -> None:
+    norm, x = LayerNorm((4,)), _normal(3, 8)
+    wanted = norm(np.ascontiguousarray(x[:, ::2]))
+    for given in (x[:, ::2], x[:, ::2].tolist(), x.astype(np.float64)[:, ::2]):
+        assert np.array_equal(norm(given), wanted)
+    with pytest.raises(ValueError, match=r"\(4,\) can't take values of shape \(5,\)"):
+        norm.gamma = np.ones(5)
+    with pytest.raises(ValueError, match="one width"):
+        LayerNorm((3, 4))
+
+
+def test_norms_without_beta() -> None:
+    norm = LayerNorm(4, bias=False)
+    assert norm.beta is None and [name for name, _ in norm.named_parameters()] == ["weight"]
+    with pytest.raises(ValueError, match="bias=False"):
+        norm.beta = np.zeros(4)
+
+
+def test_rmsnorm(backend: str) -> None:
+    norm, x = RMSNorm(16), _normal(3, 16)
+    norm.gamma = np.arange(16)
+    rms = np.sqrt((x.astype(np.float64) ** 2).mean(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(norm(x), x / rms * np.arange(16), rtol=1e-5)
+
+
+def _activated(name: str, z: np.ndarray) -> np.ndarray:
+    if name == "relu":
+        return np.maximum(z, 0)
+    if name == "gelu_erf":
+        return z / 2 * (1 + np.vectorize(math.erf)(z / math.sqrt(2)))
+    if name == "gelu":
+        return z / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
+    gate, up = np.split(z, 2, axis=-1)
+    return gate / (1 + np.exp(-gate)) * up
+
+
+@pytest.mark.parametrize("activation", ["gelu", "gelu_erf", "relu", "swiglu"])
+def test_feedforward(backend: str, activation: str) -> None:
+    layer = FeedForward(16, 40, 0.0, activation, std=0.5, seed=0)
+    for parameter in layer.parameters():
+        parameter.data += 0.1 * _normal(*parameter.shape)
+    x = _normal(2, 3, 16)
+    up, down = layer.up, layer.down
+    z = x.astype(np.float64) @ up.weight.data + up.bias.data
+    wanted = _activated(activation, z) @ down.weight.data + down.bias.data
+    y = layer(x)
+    assert y.shape == x.shape and y.dtype == np.float32
+    np.testing.assert_allclose(y, wanted, atol=2e-5)
+    np.testing.assert_allclose(layer(x, x), wanted + x, atol=2e-5)
+
+
+def test_unknown_activation() -> None:
+    with pytest.raises(ValueError, match="'tanh' is unknown; allowed: gelu, gelu_erf, relu"):
+        FeedForward(8, 8, activation="tanh")
+
+
+def test_embedding(backend: str) -> None:
+    layer = Embedding(10, 4, seed=0)
+    ids = [[1, 9], [0, 1]]
+    assert np.array_equal(layer(ids), layer.weight.data[np.array(ids)])
+    assert layer(np.array(ids, np.uint8)).dtype == np.float32
+    for wrong in (10, -1):
+        with pytest.raises(IndexError, match=f"id {wrong} at position 2"):
+            layer([0, 1, wrong])
+    with pytest.raises(TypeError, match="integers, not float64"):
+        layer([0.5])
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 16])
+def test_sinusoidal_positions(width: int) -> None:
+    encoding = PositionalEncoding(20, width)
+    table = encoding(20)
+    assert table.shape == (20, width) and table.dtype == np.float32
+    for p in (0, 1, 19):
+        for i in range(width):
+            angle = p / 10000 ** (i // 2 * 2 / width)
+            wanted = math.cos(angle) if i % 2 else math.sin(angle)
+            assert table[p, i] == pytest.approx(wanted, abs=1e-6)
+    assert np.array_equal(encoding(5), table[:5])
+    with pytest.raises(ValueError, match="21 is outside 0 to max_seq_len 20"):
+        encoding(21)
+
+
+def test_learned_positions() -> None:
+    encoding = LearnedPositionalEncoding(20, 6, seed=0)
+    assert np.array_equal(encoding(7), encoding.weight.data[:7])
+    assert np.array_equal(encoding.at(np.array([[3], [0]]))[:, 0], encoding.weight.data[[3, 0]])
+    with pytest.raises(ValueError, match="21 is outside"):
+        encoding(21)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout(backend: str, training: bool) -> None:
+    x = np.ones((50, 40), np.float32)
+    assert Dropout(0.0).train(training)(x) is x
+    y = Dropout(0.25).train(training)(x, seed=1)
+    if not training:
+        assert y is x
+        return
+    assert set(np.unique(y)) == {0, np.float32(1 / 0.75)}
+    assert abs((y == 0).mean() - 0.25) < 0.03  # 2,000 draws: three standard deviations
+    assert np.array_equal(y, Dropout(0.25)(x, seed=1))
+    for everything in (1.0, 1.5):
+        assert not Dropout(everything)(x).any()
+
+
+@pytest.mark.parametrize("p", [-0.1, float("nan")])
+def test_dropout_out_of_range(p: float) -> None:
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        Dropout(p)
+
+
+def test_block(backend: str) -> None:
+    block = TransformerBlock(32, 4, 48, dropout=0.0, seed=0)
+    x = _normal(2, 6, 32)
+    y = x + block.attention(block.ln1(x))
+    wanted = y + block.ffn(block.ln2(y))
+    np.testing.assert_allclose(block(x), wanted, atol=1e-5)
+    causal = block(x, create_causal_mask(6))
+    np.testing.assert_allclose(block(x, causal=True), causal, atol=1e-5)
+    assert np.abs(causal[:, 0] - wanted[:, 0]).max() > 1e-6
+    padded = x.copy()
+    padded[1, 2:] = 9
+    mask = create_padding_mask([6, 2], 6)
+    np.testing.assert_allclose(block(x, mask)[1, :2], block(padded, mask)[1, :2], atol=1e-6)
+
+
+def test_a_new_layer_drops_and_an_evaluated_one_does_not() -> None:
+    block = TransformerBlock(16, 2, 16, dropout=0.5, seed=0)
+    x = _normal(1, 4, 16)
+    np.random.seed(3)
+    first = block(x)
+    assert not np.array_equal(first, block(x))
+    np.random.seed(3)
+    assert np.array_equal(first, block(x))  # repeatable through NumPy's global state
+    block.eval()
+    assert np.array_equal(block(x), block(x))
+    nothing = TransformerBlock(16, 2, 16, dropout=1.0, seed=0)
+    np.testing.assert_array_equal(nothing(x), x)  # both branches drop out whole
