@@ -13,8 +13,7 @@ enum { KEY_BLOCK = 4 * PANEL };
 
 /* One head as a strip of queries sees it. */
 typedef struct {
-    const float *q; /* the strip's first query */
-    lg_size q_row;
+    const float *q; /* the strip of queries, packed by pack_strip */
     const float *keys; /* [S / 32][D][32] */
     const float *values;
     lg_size v_row, D;
@@ -22,6 +21,10 @@ typedef struct {
     double dropout;
     uint64_t seed, first_row; /* the dropout generator's row of the strip's first query */
 } lg_head;
+
+/* Weights and scores stand in blocks of KEY_BLOCK columns; read by rows, and transposed. */
+TILE(tile_block, KEY_BLOCK, 1)
+TILE(tile_block_transposed, 1, KEY_BLOCK)
 
 /* What is left of add_rows where D isn't a multiple of 32. */
 INLINE void add_rows_edge(lg_size n, lg_size count, lg_matrix weights, const float *rows,
@@ -42,27 +45,27 @@ INLINE void add_rows_edge(lg_size n, lg_size count, lg_matrix weights, const flo
     }
 }
 
-/* out[r][D] += sum over k < count of weights(r, k) * rows[k][D], for r < n. */
-static void add_rows(lg_size n, lg_size count, lg_matrix weights, const float *rows, lg_size row,
-                     lg_size D, float *out, lg_size out_row) {
-    const lg_size whole = D / PANEL * PANEL;
+/* out[r][D] += sum over k < count of weights(r, k) * rows[k][D], for r < n; weights is a block, or
+   a block transposed. */
+static void add_rows(lg_size n, lg_size count, const float *weights, int transposed,
+                     const float *rows, lg_size row, lg_size D, float *out, lg_size out_row) {
+    const lg_size whole = D / PANEL * PANEL, w_row = transposed ? 1 : KEY_BLOCK;
     for (lg_size r = 0; r < n; r += TILE_ROWS) {
-        const lg_matrix w = {weights.data + r * weights.row, weights.row, weights.column};
-        const int strip = n - r < TILE_ROWS ? (int)(n - r) : TILE_ROWS;
+        const int strip = at_most(n - r, TILE_ROWS);
         for (lg_size c = 0; c < whole; c += PANEL)
-            tile_loose(strip, 1, count, w, rows + c, row, out + r * out_row + c, out_row);
+            (transposed ? tile_block_transposed : tile_block)(
+                strip, 1, count, weights + r * w_row, rows + c, row, out + r * out_row + c, out_row);
     }
-    add_rows_edge(n, count, weights, rows + whole, row, D - whole, out + whole, out_row);
+    const lg_matrix w = {weights, w_row, transposed ? KEY_BLOCK : 1};
+    add_rows_edge(n, count, w, rows + whole, row, D - whole, out + whole, out_row);
 }
 
-/* products[r][s] = x(r) . panel column s, for n rows x of width D and `count` columns. */
-static void panel_products(lg_size n, const float *x, lg_size x_row, const float *panels,
-                           lg_size count, lg_size D, float *products) {
-    for (lg_size r = 0; r < n; r += TILE_ROWS)
-        for (lg_size s = 0; s < count; s += PANEL)
-            tile_loose(n - r < TILE_ROWS ? (int)(n - r) : TILE_ROWS, 0, D,
-                       (lg_matrix){x + r * x_row, x_row, 1}, panels + s * D, PANEL,
-                       products + r * KEY_BLOCK + s, KEY_BLOCK);
+/* products[r][s] = x(r) . panel column s, for a strip of n rows x of width D, packed by
+   pack_strip, and `count` columns. */
+INLINE void panel_products(int n, const float *strip, const float *panels, lg_size count,
+                           lg_size D, float *products) {
+    for (lg_size s = 0; s < count; s += PANEL)
+        tile_strip(n, 0, D, strip, panels + s * D, PANEL, products + s, KEY_BLOCK);
 }
 
 /* A block of one query's scores becomes weights e^(s - top); returns what the sums so far are to be
@@ -107,7 +110,7 @@ INLINE void drop_row(float *weights, lg_size n, const lg_head *h, uint64_t row, 
     float multipliers[PANEL];
     for (lg_size j = 0; j < n; j += PANEL) {
         int count = n - j < PANEL ? (int)(n - j) : PANEL;
-        dropout_multipliers(row, (uint64_t)(first + j), count, h->dropout, h->seed, multipliers);
+        dropout_multipliers(row, (uint64_t)(first + j), h->dropout, h->seed, multipliers);
         for (int i = 0; i < count; i++) weights[j + i] *= multipliers[i];
     }
 }
@@ -126,7 +129,7 @@ static void attend_strip(const lg_head *h, int n, lg_size visible, float *y, lg_
     }
     for (lg_size first = 0; first < end; first += KEY_BLOCK) {
         lg_size count = end - first < KEY_BLOCK ? end - first : KEY_BLOCK;
-        panel_products(n, h->q, h->q_row, h->keys + first * D, count, D, scores);
+        panel_products(n, h->q, h->keys + first * D, count, D, scores);
         for (int r = 0; r < n; r++) {
             lg_size seen = visible + r - first;
             seen = seen < 0 ? 0 : seen < count ? seen : count;
@@ -139,11 +142,11 @@ static void attend_strip(const lg_head *h, int n, lg_size visible, float *y, lg_
         /* What all queries see goes as one tile; the corner of the diagonal query by query. */
         lg_size shared = visible - first < 0 ? 0 : visible - first < count ? visible - first : count;
         const float *v = h->values + first * h->v_row;
-        add_rows(n, shared, (lg_matrix){scores, KEY_BLOCK, 1}, v, h->v_row, D, y, y_row);
+        add_rows(n, shared, scores, 0, v, h->v_row, D, y, y_row);
         for (int r = 1; r < n; r++) {
             lg_size seen = visible + r - first < count ? visible + r - first : count;
             if (seen > shared)
-                add_rows(1, seen - shared, (lg_matrix){scores + r * KEY_BLOCK + shared, 0, 1},
+                add_rows(1, seen - shared, scores + r * KEY_BLOCK + shared, 0,
                          v + shared * h->v_row, h->v_row, D, y + r * y_row, y_row);
         }
     }
@@ -188,13 +191,16 @@ static int pack_all_keys(void *context, ptrdiff_t begin, ptrdiff_t end) {
 static int attend_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const lg_attention *t = context;
     const lg_size strips = (t->T + TILE_ROWS - 1) / TILE_ROWS;
+    float *strip = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * TILE_ROWS * (size_t)t->D);
+    if (strip == NULL) return LG_NO_MEMORY;
     for (lg_size i = begin; i < end; i++) { /* i = (b, h, strip) */
         lg_size first = i % strips * TILE_ROWS, h = i / strips % t->H, b = i / strips / t->H;
         lg_size g = h / (t->H / t->G), bg = b * t->G + g;
-        lg_size n = t->T - first < TILE_ROWS ? t->T - first : TILE_ROWS;
+        const int n = at_most(t->T - first, TILE_ROWS);
         lg_size offset = t->lengths ? (lg_size)t->lengths[b] : t->S - t->T;
-        lg_head head = {.q = t->q.data + b * t->q.batch + first * t->q.time + h * t->q.head,
-                        .q_row = t->q.time,
+        const float *q = t->q.data + b * t->q.batch + first * t->q.time + h * t->q.head;
+        pack_strip((lg_matrix){q, t->q.time, 1}, n, t->D, strip);
+        lg_head head = {.q = strip,
                         .keys = t->keys + bg * round_up(t->S, PANEL) * t->D,
                         .values = t->values ? t->values + bg * t->S * t->D
                                             : t->v.data + b * t->v.batch + g * t->v.head,
@@ -204,7 +210,7 @@ static int attend_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
                         .dropout = t->dropout,
                         .seed = t->seed,
                         .first_row = (uint64_t)((b * t->H + h) * t->T + first)};
-        attend_strip(&head, (int)n, offset + first + 1,
+        attend_strip(&head, n, offset + first + 1,
                      t->y + ((b * t->T + first) * t->H + h) * t->D, t->H * t->D,
                      t->lse ? t->lse + (b * t->H + h) * t->T + first : NULL);
     }

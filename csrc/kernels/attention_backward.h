@@ -14,7 +14,7 @@ enum { QUERY_BLOCK = 48 / TILE_ROWS * TILE_ROWS + (48 % TILE_ROWS ? TILE_ROWS : 
 /* Work arrays of a task; the panels stand behind it, [S / 32][D][32] each. */
 typedef struct {
     float weights[QUERY_BLOCK * KEY_BLOCK], slopes[QUERY_BLOCK * KEY_BLOCK];
-    float panels[];
+    float rows[]; /* strips of the queries and of dy, [QUERY_BLOCK][D] each, then the panels */
 } lg_gradient_room;
 
 INLINE float dot(const float *a, const float *b, lg_size n) {
@@ -53,7 +53,8 @@ static void query_block_backward(const lg_attention_gradient *t, lg_gradient_roo
     const float *k = f->k.data + b * f->k.batch + g * f->k.head;
     const float *dy = t->dy + at, *y = f->y + at;
     const float *lse = f->lse + (b * f->H + h) * f->T + first;
-    const float *keys = room->panels, *values = keys + round_up(S, PANEL) * D;
+    float *q_strips = room->rows, *dy_strips = q_strips + QUERY_BLOCK * D;
+    const float *keys = dy_strips + QUERY_BLOCK * D, *values = keys + round_up(S, PANEL) * D;
     float *dq = t->dq.data + b * t->dq.batch + first * t->dq.time + h * t->dq.head;
     float *dk = t->dk.data + b * t->dk.batch + g * t->dk.head;
     float *dv = t->dv.data + b * t->dv.batch + g * t->dv.head;
@@ -63,29 +64,35 @@ static void query_block_backward(const lg_attention_gradient *t, lg_gradient_roo
         delta[r] = dot(dy + r * model, y + r * model, D);
         memset(dq + r * t->dq.time, 0, sizeof(float) * (size_t)D);
     }
+    for (lg_size r = 0; r < n; r += TILE_ROWS) {
+        const int strip = at_most(n - r, TILE_ROWS);
+        pack_strip((lg_matrix){q + r * f->q.time, f->q.time, 1}, strip, D, q_strips + r * D);
+        pack_strip((lg_matrix){dy + r * model, model, 1}, strip, D, dy_strips + r * D);
+    }
     const lg_size end = offset + first + n; /* keys that the last of these queries sees */
     for (lg_size s = 0; s < end; s += KEY_BLOCK) {
         const lg_size count = end - s < KEY_BLOCK ? end - s : KEY_BLOCK;
-        panel_products(n, q, f->q.time, keys + s * D, count, D, room->weights);
-        panel_products(n, dy, model, values + s * D, count, D, room->slopes);
+        for (lg_size r = 0; r < n; r += TILE_ROWS) {
+            const int strip = at_most(n - r, TILE_ROWS);
+            panel_products(strip, q_strips + r * D, keys + s * D, count, D,
+                           room->weights + r * KEY_BLOCK);
+            panel_products(strip, dy_strips + r * D, values + s * D, count, D,
+                           room->slopes + r * KEY_BLOCK);
+        }
         for (lg_size r = 0; r < n; r++) {
             lg_size seen = offset + first + r + 1 - s;
             seen = seen < 0 ? 0 : seen < count ? seen : count;
             if (f->dropout > 0)
                 for (lg_size j = 0; j < count; j += PANEL)
                     dropout_multipliers((uint64_t)((b * f->H + h) * f->T + first + r),
-                                        (uint64_t)(s + j), PANEL, f->dropout, f->seed,
-                                        multipliers + j);
+                                        (uint64_t)(s + j), f->dropout, f->seed, multipliers + j);
             slope_row(room->weights + r * KEY_BLOCK, room->slopes + r * KEY_BLOCK, seen, count,
                       scale, lse[r], delta[r], f->key_mask ? f->key_mask + b * S + s : NULL,
                       f->dropout > 0 ? multipliers : NULL);
         }
-        const lg_matrix slopes = {room->slopes, KEY_BLOCK, 1};
-        const lg_matrix slopes_t = {room->slopes, 1, KEY_BLOCK};
-        const lg_matrix weights_t = {room->weights, 1, KEY_BLOCK};
-        add_rows(n, count, slopes, k + s * f->k.time, f->k.time, D, dq, t->dq.time);
-        add_rows(count, n, slopes_t, q, f->q.time, D, dk + s * t->dk.time, t->dk.time);
-        add_rows(count, n, weights_t, dy, model, D, dv + s * t->dv.time, t->dv.time);
+        add_rows(n, count, room->slopes, 0, k + s * f->k.time, f->k.time, D, dq, t->dq.time);
+        add_rows(count, n, room->slopes, 1, q, f->q.time, D, dk + s * t->dk.time, t->dk.time);
+        add_rows(count, n, room->weights, 1, dy, model, D, dv + s * t->dv.time, t->dv.time);
     }
 }
 
@@ -94,13 +101,13 @@ static int attention_backward_groups(void *context, ptrdiff_t begin, ptrdiff_t e
     const lg_attention *f = &t->forward;
     const lg_size D = f->D, S = f->S, panels = round_up(S, PANEL) * D;
     lg_gradient_room *room = lg_scratch(
-        LG_SCRATCH_TASK, sizeof *room + sizeof(float) * 2 * (size_t)panels);
+        LG_SCRATCH_TASK, sizeof *room + sizeof(float) * 2 * (size_t)(panels + QUERY_BLOCK * D));
     if (room == NULL) return LG_NO_MEMORY;
+    float *keys = room->rows + 2 * QUERY_BLOCK * D, *values = keys + panels;
     for (lg_size i = begin; i < end; i++) { /* i = (b, g) */
         const lg_size b = i / f->G, g = i % f->G, group = f->H / f->G;
-        pack_rows(f->k.data + b * f->k.batch + g * f->k.head, f->k.time, S, D, room->panels);
-        pack_rows(f->v.data + b * f->v.batch + g * f->v.head, f->v.time, S, D,
-                  room->panels + panels);
+        pack_rows(f->k.data + b * f->k.batch + g * f->k.head, f->k.time, S, D, keys);
+        pack_rows(f->v.data + b * f->v.batch + g * f->v.head, f->v.time, S, D, values);
         for (lg_size s = 0; s < S; s++) {
             memset(t->dk.data + b * t->dk.batch + s * t->dk.time + g * t->dk.head, 0,
                    sizeof(float) * (size_t)D);
