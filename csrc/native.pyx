@@ -100,6 +100,9 @@ cdef extern from "roster.h" nogil:
         int (*sum_of_squares)(const float *, size, double *) noexcept nogil
         int (*sample)(const float *, const double *, lg_sampling, size, size, int64_t *, float *,
                       size *) noexcept nogil
+        int (*probe_read)(const float *, size, float *) noexcept nogil
+        int (*probe_copy)(const float *, size, float *) noexcept nogil
+        int (*probe_multiply_add)(const float *, size, float *, double *) noexcept nogil
     int lg_backend_count()
     const lg_kernels *lg_backend(int index)
 
@@ -896,3 +899,43 @@ def sample(logits, uniforms, double temperature=1.0, size top_k=0, double top_p=
         raise refusal(bad_row)
     finish(status)
     return ids, logprobs
+
+
+# Probes, for litegpt.kernels.limits: not kernels, but what kernels are held against
+
+def _probe_read(x):
+    """The sums of x's rows of 16,384: x is read once."""
+    cdef float *px = matrix(x, "x")
+    if cnp.PyArray_DIM(x, 1) != 16384:
+        raise wrong_shape(x, "x", "(blocks, 16384)")
+    cdef size blocks = cnp.PyArray_DIM(x, 0)
+    cdef cnp.ndarray sums = empty_with(x, 1, -1)
+    cdef int status
+    with nogil:
+        status = chosen.probe_read(px, blocks, data_of(sums))
+    finish(status)
+    return sums
+
+
+def _probe_copy(x, y):
+    """Copies x to y."""
+    cdef float *px = floats(x, "x")
+    cdef float *py = writable(y, floats_like(y, "y", x, "x"), "y")
+    cdef size count = cnp.PyArray_SIZE(x)
+    cdef int status
+    with nogil:
+        status = chosen.probe_copy(px, count, py)
+    finish(status)
+
+
+def _probe_multiply_add(x, y):
+    """sum = sum * x[0] + x[1], many times for each of y; returns how many operations that was."""
+    cdef float *px = vector(x, "x", 2)
+    cdef float *py = writable(y, floats(y, "y"), "y")
+    cdef size items = cnp.PyArray_SIZE(y)
+    cdef double operations = 0
+    cdef int status
+    with nogil:
+        status = chosen.probe_multiply_add(px, items, py, &operations)
+    finish(status)
+    return operations

@@ -101,7 +101,10 @@ typedef struct {
               double scale))                                                                       \
     K(sum_of_squares, (const float *x, lg_size count, double *sum))                                \
     K(sample, (const float *logits, const double *uniforms, lg_sampling rules, lg_size rows,       \
-               lg_size V, int64_t *ids, float *logprobs, lg_size *bad_row))
+               lg_size V, int64_t *ids, float *logprobs, lg_size *bad_row))                        \
+    K(probe_read, (const float *x, lg_size blocks, float *sums))                                   \
+    K(probe_copy, (const float *x, lg_size count, float *y))                                       \
+    K(probe_multiply_add, (const float *x, lg_size items, float *y, double *operations))
 /* clang-format on */
 
 #define LG_FIELD(name, arguments) int(*name) arguments;

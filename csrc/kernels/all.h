@@ -18,6 +18,7 @@ INLINE lg_size row_grain(lg_size width) { return 1 + ELEMENT_GRAIN / (width + 1)
 #include "loss.h"
 #include "norm.h"
 #include "optimizer.h"
+#include "probe.h"
 #include "rotary.h"
 #include "sampling.h"
 #include "softmax.h"
