@@ -2,9 +2,10 @@
 
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from litegpt import kernels
@@ -54,6 +55,24 @@ def one_thread() -> Iterator[None]:
     kernels.set_num_threads(1)
     yield
     kernels.set_num_threads(before)
+
+
+@pytest.fixture
+def slope() -> Callable[[Callable[[], float], np.ndarray, int], float]:
+    """slope(f, array, i): how f() changes with entry i of the flat float64 array it depends on."""
+
+    def central_difference(f: Callable[[], float], array: np.ndarray, i: int) -> float:
+        assert array.dtype == np.float64
+        flat, step = array.reshape(-1), 1e-5
+        before = flat[i]
+        flat[i] = before + step
+        above = f()
+        flat[i] = before - step
+        below = f()
+        flat[i] = before
+        return (above - below) / (2 * step)
+
+    return central_difference
 
 
 @pytest.fixture(scope="session")

@@ -18,8 +18,12 @@ def write_together(writers: Mapping[Path, Callable[[Path], None]]) -> None:
     partials = {path: path.with_name(partial_name(path.name)) for path in writers}
     try:
         for path, write in writers.items():
-            write(partials[path])
-            _sync(partials[path])
+            partial = partials[path]
+            partial.touch()
+            mode = partial.stat().st_mode  # as the umask wants it; a writer may be stricter
+            write(partial)
+            partial.chmod(mode)
+            _sync(partial)
         for path, partial in partials.items():
             os.replace(partial, path)
     finally:

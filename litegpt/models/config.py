@@ -77,7 +77,6 @@ class GPTConfig:
         return self.hidden_dim // self.num_heads
 
 
-
 def _checked(name: str, value: object) -> object:
     """The value in its plain Python type; ValueError saying what is allowed."""
     if name in ALLOWED:

@@ -18,9 +18,7 @@ _BUFFER = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")  # 
 
 def expresses(config: GPTConfig) -> bool:
     return (
-        config.norm == "rmsnorm"
-        and config.position == "rotary"
-        and config.activation == "swiglu"
+        config.norm == "rmsnorm" and config.position == "rotary" and config.activation == "swiglu"
     )
 
 

@@ -87,8 +87,6 @@ class Linear(Module):
             if p:
                 dy = kernels.dropout(dy, p, seed)
             dbias = None if bias is None else bias.grad
-            return kernels.linear_backward(
-                dy, inputs, weight.data, weight.grad, dbias, transposed
-            )
+            return kernels.linear_backward(dy, inputs, weight.data, weight.grad, dbias, transposed)
 
         return y, backward

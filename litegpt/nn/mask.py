@@ -59,8 +59,7 @@ def scores_mask(
         added = np.where(array <= _FORBIDS, -np.inf, array).astype(dtype)
     else:
         raise TypeError(
-            f"mask must be boolean (True: attend) or float (added to the scores), "
-            f"not {array.dtype}"
+            f"mask must be boolean (True: attend) or float (added to the scores), not {array.dtype}"
         )
     if added.ndim == 2 and not isinstance(mask, PaddingMask) and added.shape == (queries, keys):
         return added

@@ -90,11 +90,12 @@ class RotaryPositionalEncoding(Module):
         self.cos = self.sin = np.empty((0, head_dim // 2), np.float32)
 
     def _reach(self, positions: int) -> None:
-        """Makes the tables long enough; what is beyond max_seq_len is left to the kernel's error."""
-        if len(self.cos) < positions <= self.max_seq_len:
+        """Makes the tables long enough, but never longer than max_seq_len."""
+        if len(self.cos) < min(positions, self.max_seq_len):
             length = min(self.max_seq_len, max(64, 2 * positions))
             angles = np.arange(length)[:, None] * self.rates  # (positions, D/2)
-            self.cos, self.sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+            self.cos = np.cos(angles).astype(np.float32)
+            self.sin = np.sin(angles).astype(np.float32)
 
     def forward(self, x: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """x (B, T, H, D), row b's first token standing at offsets[b] (int64).

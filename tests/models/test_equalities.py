@@ -45,9 +45,7 @@ def test_next_logits_without_a_cache(backend: str, model: GPTModel, ids: np.ndar
     assert_equal(model.next_logits(ids), model.eval()(ids)[:, -1])
 
 
-def test_a_row_in_a_batch_is_that_row_alone(
-    backend: str, model: GPTModel, ids: np.ndarray
-) -> None:
+def test_a_row_in_a_batch_is_that_row_alone(backend: str, model: GPTModel, ids: np.ndarray) -> None:
     together = model(ids)
     cache = model.new_cache(3)
     model.next_logits(ids[:, :-1], cache)

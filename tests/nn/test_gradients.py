@@ -105,9 +105,7 @@ def test_layer(name: str, slope: Callable) -> None:
 def test_masked(name: str, causal: bool, slope: Callable) -> None:
     layer, x = _float64(LAYERS[name]()), _input(B, T, C)
     _check(
-        lambda: layer.forward_train(
-            x, rng=np.random.default_rng(1), mask=MASK, causal=causal
-        ),
+        lambda: layer.forward_train(x, rng=np.random.default_rng(1), mask=MASK, causal=causal),
         layer,
         [x],
         slope,

@@ -46,7 +46,12 @@ def test_state_goes_out_and_in() -> None:
 def test_everything_that_does_not_fit_is_named_at_once() -> None:
     pair = _Pair()
     state = {name: array.copy() for name, array in pair.state_dict().items()}
-    wrong = {**state, "layers.0.weight": np.zeros((9, 9)), "other": np.zeros(1), "scale": [5.0, 6.0]}
+    wrong = {
+        **state,
+        "layers.0.weight": np.zeros((9, 9)),
+        "other": np.zeros(1),
+        "scale": [5.0, 6.0],
+    }
     del wrong["layers.0.bias"], wrong["layers.1.weight"]
     with pytest.raises(ValueError) as raised:
         pair.load_state_dict(wrong)
