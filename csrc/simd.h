@@ -21,6 +21,7 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline, unused))
+#define UNROLL _Pragma("GCC unroll 16") /* loops of constant length over registers */
 
 typedef float vf __attribute__((vector_size(4 * LG_VL)));
 typedef int32_t vi __attribute__((vector_size(4 * LG_VL)));
@@ -29,7 +30,7 @@ typedef float vf_unaligned __attribute__((vector_size(4 * LG_VL), aligned(4), ma
 
 INLINE vf load(const float *p) { return *(const vf_unaligned *)p; }
 INLINE void store(float *p, vf v) { *(vf_unaligned *)p = v; }
-INLINE vf splat(float s) { return (vf){0} + s; }
+INLINE vf splat(float s) { return s - (vf){0}; } /* x - 0 is x, and compilers know it */
 INLINE vi bits(vf v) { return (vi)v; }
 INLINE vf select_vf(vi mask, vf yes, vf no) { return (vf)((mask & (vi)yes) | (~mask & (vi)no)); }
 
@@ -101,22 +102,28 @@ INLINE vf sqrt_vf(vf v) {
 #endif
 }
 
-/* Halves added to halves down to one number: the one order of a horizontal sum. */
+/* Halves added to halves down to one number: the one order of a horizontal sum. By fours, which
+   compilers keep in registers. */
+typedef float four_floats __attribute__((vector_size(16)));
+
 INLINE float sum_vf(vf v) {
-    float lanes[LG_VL];
-    store(lanes, v);
-    for (int width = LG_VL / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++) lanes[i] += lanes[i + width];
-    return lanes[0];
+    four_floats fours[LG_VL / 4];
+    memcpy(fours, &v, sizeof v);
+    for (int half = LG_VL / 8; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) fours[i] += fours[i + half];
+    return (fours[0][0] + fours[0][2]) + (fours[0][1] + fours[0][3]);
 }
 
+INLINE float larger(float a, float b) { return a > b ? a : b; }
+
 INLINE float largest_vf(vf v) {
-    float lanes[LG_VL];
-    store(lanes, v);
-    for (int width = LG_VL / 2; width > 0; width /= 2)
-        for (int i = 0; i < width; i++)
-            lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
-    return lanes[0];
+    four_floats fours[LG_VL / 4];
+    memcpy(fours, &v, sizeof v);
+    for (int half = LG_VL / 8; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            for (int lane = 0; lane < 4; lane++)
+                fours[i][lane] = larger(fours[i][lane], fours[i + half][lane]);
+    return larger(larger(fours[0][0], fours[0][2]), larger(fours[0][1], fours[0][3]));
 }
 
 /* Whether any lane of a mask (0 or -1 each) is set. */

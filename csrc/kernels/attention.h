@@ -9,11 +9,11 @@
 #include "philox.h"
 #include "tile.h"
 
-enum { KEY_BLOCK = 4 * PANEL };
+enum { KEY_BLOCK = 8 * PANEL };
 
 /* One head as a strip of queries sees it. */
 typedef struct {
-    const float *q; /* the strip of queries, packed by pack_strip */
+    const float *q; /* the strip of queries over sqrt(D), packed by pack_strip */
     const float *keys; /* [S / 32][D][32] */
     const float *values;
     lg_size v_row, D;
@@ -68,35 +68,60 @@ INLINE void panel_products(int n, const float *strip, const float *panels, lg_si
         tile_strip(n, 0, D, strip, panels + s * D, PANEL, products + s, KEY_BLOCK);
 }
 
-/* A block of one query's scores becomes weights e^(s - top); returns what the sums so far are to be
-   multiplied with, since `top` may have grown. */
-INLINE float weigh_block(float *s, lg_size n, float scale, const float *mask, float *top,
-                         float *sum) {
+/* The corner on the diagonal: out[r][D] += sum over k < r of weights[r][k] * rows[k][D]. Queries
+   never touch what stands past their own place, so that NaN there can't reach them. */
+static void add_corner(int n, const float *weights, const float *rows, lg_size row, lg_size D,
+                       float *out, lg_size out_row) {
+    lg_size done = 0;
+    if (n == TILE_ROWS)
+        for (; done + TILE_COLUMNS <= D; done += TILE_COLUMNS) {
+            enum { VECTORS = TILE_COLUMNS / LG_VL };
+            vf sum[TILE_ROWS][VECTORS];
+            UNROLL for (int r = 1; r < TILE_ROWS; r++)
+                UNROLL for (int j = 0; j < VECTORS; j++)
+                    sum[r][j] = load(out + r * out_row + done + j * LG_VL);
+            UNROLL for (int k = 0; k < TILE_ROWS - 1; k++)
+                UNROLL for (int r = k + 1; r < TILE_ROWS; r++)
+                    UNROLL for (int j = 0; j < VECTORS; j++)
+                        sum[r][j] = fma_vf(splat(weights[r * KEY_BLOCK + k]),
+                                           load(rows + k * row + done + j * LG_VL), sum[r][j]);
+            UNROLL for (int r = 1; r < TILE_ROWS; r++)
+                UNROLL for (int j = 0; j < VECTORS; j++)
+                    store(out + r * out_row + done + j * LG_VL, sum[r][j]);
+        }
+    for (int r = 1; r < n && done < D; r++)
+        add_rows(1, r, weights + r * KEY_BLOCK, 0, rows + done, row, D - done,
+                 out + r * out_row + done, out_row);
+}
+
+/* A block of one query's scores becomes weights e^(s - top), added to `sum`; returns what the sums
+   so far are to be multiplied with, since `top` may have grown. */
+INLINE float weigh_block(float *s, lg_size n, const float *mask, float *top, vf *sum) {
+    if (mask)
+        FOR_VECTORS(n, i, store(s + i, load(s + i) + load(mask + i)),
+                    store_part(s + i, load_part(s + i, left, 0) + load_part(mask + i, left, 0),
+                               left));
     vf largest = splat(-INFINITY);
+    FOR_VECTORS(n, i, largest = max_vf(largest, load(s + i)),
+                largest = max_vf(largest, load_part(s + i, left, -INFINITY)));
+    const float before = *top, block = largest_vf(largest);
+    *top = block > before ? block : before;
+    const vf shift = splat(*top == -INFINITY ? 0 : *top);
+    const float grown = *top == before ? 1 : exp_vf(splat(before - *top))[0];
+    vf total = *sum * grown;
     FOR_VECTORS(
         n, i,
         {
-            vf v = load(s + i) * scale;
-            if (mask) v += load(mask + i);
-            largest = max_vf(largest, v);
-            store(s + i, v);
+            vf e = exp_vf(load(s + i) - shift);
+            total += e;
+            store(s + i, e);
         },
         {
-            vf v = load_part(s + i, left, -INFINITY) * scale;
-            if (mask) v += load_part(mask + i, left, 0);
-            largest = max_vf(largest, v);
-            store(s + i, v);
+            vf e = exp_vf(load_part(s + i, left, -INFINITY) - shift);
+            total += e;
+            store_part(s + i, e, left);
         });
-    float before = *top, block = largest_vf(largest);
-    *top = block > before ? block : before;
-    vf shift = splat(*top == -INFINITY ? 0 : *top), total = splat(0);
-    for (lg_size i = 0; i < n; i += LG_VL) { /* past n stands -inf, which weighs 0 */
-        vf e = exp_vf(load(s + i) - shift);
-        total += e;
-        store(s + i, e);
-    }
-    float grown = *top == before ? 1 : exp_vf(splat(before - *top))[0];
-    *sum = *sum * grown + sum_vf(total);
+    *sum = total;
     return grown;
 }
 
@@ -119,12 +144,12 @@ INLINE void drop_row(float *weights, lg_size n, const lg_head *h, uint64_t row, 
 static void attend_strip(const lg_head *h, int n, lg_size visible, float *y, lg_size y_row,
                          float *lse) {
     float scores[TILE_ROWS * KEY_BLOCK];
-    float top[TILE_ROWS], sum[TILE_ROWS];
+    float top[TILE_ROWS];
+    vf sum[TILE_ROWS];
     const lg_size D = h->D, end = visible + n - 1;
-    const float scale = 1 / sqrtf((float)D);
     for (int r = 0; r < n; r++) {
         top[r] = -INFINITY;
-        sum[r] = 0;
+        sum[r] = splat(0);
         memset(y + r * y_row, 0, sizeof(float) * (size_t)D);
     }
     for (lg_size first = 0; first < end; first += KEY_BLOCK) {
@@ -135,15 +160,19 @@ static void attend_strip(const lg_head *h, int n, lg_size visible, float *y, lg_
             seen = seen < 0 ? 0 : seen < count ? seen : count;
             float *s = scores + r * KEY_BLOCK;
             const float *mask = h->key_mask ? h->key_mask + first : NULL;
-            float grown = weigh_block(s, seen, scale, mask, top + r, sum + r);
+            float grown = weigh_block(s, seen, mask, top + r, sum + r);
             if (grown != 1) scale_row(y + r * y_row, D, grown);
             if (h->dropout > 0) drop_row(s, seen, h, h->first_row + (uint64_t)r, first);
         }
-        /* What all queries see goes as one tile; the corner of the diagonal query by query. */
+        /* What all queries see goes as one tile; the rest query by query. */
         lg_size shared = visible - first < 0 ? 0 : visible - first < count ? visible - first : count;
         const float *v = h->values + first * h->v_row;
         add_rows(n, shared, scores, 0, v, h->v_row, D, y, y_row);
-        for (int r = 1; r < n; r++) {
+        if (count - shared == n - 1) {
+            add_corner(n, scores + shared, v + shared * h->v_row, h->v_row, D, y, y_row);
+            continue;
+        }
+        for (int r = 1; r < n; r++) { /* the diagonal crosses into the next block of keys */
             lg_size seen = visible + r - first < count ? visible + r - first : count;
             if (seen > shared)
                 add_rows(1, seen - shared, scores + r * KEY_BLOCK + shared, 0,
@@ -151,8 +180,9 @@ static void attend_strip(const lg_head *h, int n, lg_size visible, float *y, lg_
         }
     }
     for (int r = 0; r < n; r++) {
-        scale_row(y + r * y_row, D, sum[r] == 0 ? 0 : 1 / sum[r]);
-        if (lse) lse[r] = sum[r] == 0 ? -INFINITY : top[r] + logf(sum[r]);
+        const float total = sum_vf(sum[r]);
+        scale_row(y + r * y_row, D, total == 0 ? 0 : 1 / total);
+        if (lse) lse[r] = total == 0 ? -INFINITY : top[r] + logf(total);
     }
 }
 
@@ -200,6 +230,7 @@ static int attend_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
         lg_size offset = t->lengths ? (lg_size)t->lengths[b] : t->S - t->T;
         const float *q = t->q.data + b * t->q.batch + first * t->q.time + h * t->q.head;
         pack_strip((lg_matrix){q, t->q.time, 1}, n, t->D, strip);
+        scale_row(strip, TILE_ROWS * t->D, 1 / sqrtf((float)t->D));
         lg_head head = {.q = strip,
                         .keys = t->keys + bg * round_up(t->S, PANEL) * t->D,
                         .values = t->values ? t->values + bg * t->S * t->D

@@ -3,7 +3,7 @@
 #include "tile.h"
 
 enum {
-    K_BLOCK = 256,        /* rows of a panel that stay in the first-level cache */
+    K_BLOCK = 768,        /* rows of a panel that stay in the second-level cache */
     PRODUCT_GRAIN = 32768 /* multiplications below which a piece isn't worth a thread */
 };
 
@@ -51,7 +51,7 @@ INLINE int has_finish(const lg_finish *f) {
 
 /* One tile: rows from `row` on, the columns of one panel, k in [k, k + depth). */
 INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size column, int columns,
-                         lg_size k, lg_size depth, const float *b, lg_size b_row) {
+                         lg_size k, lg_size depth, const float *b) {
     float *c = p->c + row * p->N + column;
     const int accumulate = p->accumulate || k > 0;
     float edge[TILE_ROWS * PANEL]; /* stands in for c where the panel is cut */
@@ -67,10 +67,10 @@ INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size col
     }
     if (p->strips) {
         const float *strip = p->strips + row * p->K + k * TILE_ROWS;
-        tile_strip(rows, accumulate, depth, strip, b, out, out_row);
+        tile_strip(rows, accumulate, depth, strip, b, PANEL, out, out_row);
     } else {
         const lg_matrix a = {p->a.data + row * p->a.row + k * p->a.column, p->a.row, p->a.column};
-        tile_loose(rows, accumulate, depth, a, b, b_row, out, out_row);
+        tile_loose(rows, accumulate, depth, a, b, PANEL, out, out_row);
     }
     if (columns < PANEL)
         for (int r = 0; r < rows; r++)
@@ -80,24 +80,21 @@ INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size col
             finish_part(&p->finish, p->N, row + r, column, columns, c + r * p->N);
 }
 
-INLINE int at_most(lg_size left, int most) { return left < most ? (int)left : most; }
-
-/* Panels [begin, end) for the rows of one block: k outside, so that the strips of this k stay in
-   cache from panel to panel. */
+/* Panels [begin, end) for the rows of one block. */
 static int product_panels(const lg_product *p, lg_size block, lg_size begin, lg_size end) {
-    lg_size first = block * p->rows_per_block;
-    lg_size last = first + p->rows_per_block < p->M ? first + p->rows_per_block : p->M;
+    const lg_size first = block * p->rows_per_block;
+    const lg_size last = first + p->rows_per_block < p->M ? first + p->rows_per_block : p->M;
     const int one_pass = p->packed && p->strips == NULL; /* few rows: the weights are a stream */
-    lg_size step = one_pass ? p->K : K_BLOCK;
+    const lg_size step = one_pass ? p->K : K_BLOCK;
     float *loose = NULL;
     if (!p->packed) {
         loose = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * K_BLOCK * PANEL);
         if (loose == NULL) return LG_NO_MEMORY;
     }
-    for (lg_size k = 0; k == 0 || k < p->K; k += step) {
-        lg_size depth = p->K - k < step ? p->K - k : step;
-        for (lg_size panel = begin; panel < end; panel++) {
-            int columns = at_most(p->N - panel * PANEL, PANEL);
+    for (lg_size panel = begin; panel < end; panel++) {
+        const int columns = at_most(p->N - panel * PANEL, PANEL);
+        for (lg_size k = 0; k == 0 || k < p->K; k += step) {
+            const lg_size depth = p->K - k < step ? p->K - k : step;
             const float *b = p->b + (panel * p->K + k) * PANEL;
             if (!p->packed) {
                 pack_panel(p->b + k * p->b_row + panel * PANEL * p->b_column, p->b_row,
@@ -106,7 +103,7 @@ static int product_panels(const lg_product *p, lg_size block, lg_size begin, lg_
             }
             for (lg_size row = first; row < last; row += TILE_ROWS)
                 product_tile(p, row, at_most(last - row, TILE_ROWS), panel * PANEL, columns, k,
-                             depth, b, PANEL);
+                             depth, b);
         }
     }
     return LG_OK;

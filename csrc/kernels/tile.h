@@ -34,91 +34,127 @@ typedef struct {
 INLINE void tile_of(const int rows, const int vectors, const int accumulate, lg_size K,
                     lg_matrix a, const float *b, lg_size b_row, float *c, lg_size c_row) {
     vf sum[TILE_ROWS][TILE_COLUMNS / LG_VL];
-#pragma GCC unroll 14
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int j = 0; j < vectors; j++)
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int j = 0; j < vectors; j++)
             sum[r][j] = accumulate ? load(c + r * c_row + j * LG_VL) : splat(0);
     for (lg_size k = 0; k < K; k++) {
         vf bk[TILE_COLUMNS / LG_VL];
-#pragma GCC unroll 8
-        for (int j = 0; j < vectors; j++) bk[j] = load(b + k * b_row + j * LG_VL);
-#pragma GCC unroll 14
-        for (int r = 0; r < rows; r++) {
+        UNROLL for (int j = 0; j < vectors; j++) bk[j] = load(b + k * b_row + j * LG_VL);
+        UNROLL for (int r = 0; r < rows; r++) {
             vf value = splat(a.data[r * a.row + k * a.column]);
-#pragma GCC unroll 8
-            for (int j = 0; j < vectors; j++) sum[r][j] = fma_vf(value, bk[j], sum[r][j]);
+            UNROLL for (int j = 0; j < vectors; j++) sum[r][j] = fma_vf(value, bk[j], sum[r][j]);
         }
     }
-#pragma GCC unroll 14
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 8
-        for (int j = 0; j < vectors; j++) store(c + r * c_row + j * LG_VL, sum[r][j]);
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int j = 0; j < vectors; j++) store(c + r * c_row + j * LG_VL, sum[r][j]);
 }
 
-/* The same for up to TILE_ROWS rows and a whole panel of columns. */
-#define TILE_CASE(n)                                                                       \
-    case n:                                                                                \
-        for (int j = 0; j < PANEL; j += TILE_COLUMNS)                                      \
-            tile_of(n, TILE_COLUMNS / LG_VL, accumulate, K, a, b + j, b_row, c + j, c_row); \
+/* The same for up to TILE_ROWS rows and a whole panel of columns, one function for each layout of
+   the left operand: constant strides leave the address of a row to the instruction. */
+#define TILE_CASE(n, row, column)                                                                \
+    case n:                                                                                      \
+        for (int j = 0; j < PANEL; j += TILE_COLUMNS)                                            \
+            tile_of(n, TILE_COLUMNS / LG_VL, accumulate, K, (lg_matrix){a, row, column}, b + j,  \
+                    b_row, c + j, c_row);                                                        \
         break;
 
-#define TILE_SWITCH                                                                              \
-    switch (rows) {                                                                              \
-        TILE_CASE(1) TILE_CASE(2) TILE_CASE(3) TILE_CASE(4) TILE_CASE(5) TILE_CASE(6)            \
-        TILE_MORE_CASES                                                                          \
+#define TILE_SWITCH(row, column)                                                               \
+    switch (rows) {                                                                            \
+        TILE_CASE(1, row, column) TILE_CASE(2, row, column) TILE_CASE(3, row, column)          \
+        TILE_CASE(4, row, column) TILE_CASE(5, row, column) TILE_CASE(6, row, column)          \
+        TILE_MORE_CASES(row, column)                                                           \
     }
 
 #if defined(LG_AVX512)
-#define TILE_MORE_CASES                                                                \
-    TILE_CASE(7) TILE_CASE(8) TILE_CASE(9) TILE_CASE(10) TILE_CASE(11) TILE_CASE(12)   \
-    TILE_CASE(13) TILE_CASE(14)
+#define TILE_MORE_CASES(row, column)                                                           \
+    TILE_CASE(7, row, column) TILE_CASE(8, row, column) TILE_CASE(9, row, column)              \
+    TILE_CASE(10, row, column) TILE_CASE(11, row, column) TILE_CASE(12, row, column)           \
+    TILE_CASE(13, row, column) TILE_CASE(14, row, column)
 #else
-#define TILE_MORE_CASES
+#define TILE_MORE_CASES(row, column)
 #endif
 
-/* From rows of any layout (few rows: nothing is gained by rearranging them). */
-static void tile_loose(int rows, int accumulate, lg_size K, lg_matrix a, const float *b,
-                       lg_size b_row, float *c, lg_size c_row) {
-    if (accumulate) TILE_SWITCH else TILE_SWITCH
-}
+#define TILE(name, row, column)                                                                \
+    static void name(int rows, int accumulate, lg_size K, const float *a, const float *b,      \
+                     lg_size b_row, float *c, lg_size c_row) {                                 \
+        if (accumulate) TILE_SWITCH(row, column) else TILE_SWITCH(row, column)                 \
+    }
 
 /* From a strip that pack_strip made. */
-static void tile_strip(int rows, int accumulate, lg_size K, const float *strip, const float *b,
-                       float *c, lg_size c_row) {
-    const lg_matrix a = {strip, 1, TILE_ROWS};
-    enum { b_row = PANEL };
-    if (accumulate) TILE_SWITCH else TILE_SWITCH
+TILE(tile_strip, 1, TILE_ROWS)
+
+/* From rows of any layout (few rows: nothing is gained by rearranging them). */
+static void tile_loose(int rows, int accumulate, lg_size K, lg_matrix m, const float *b,
+                       lg_size b_row, float *c, lg_size c_row) {
+    const float *a = m.data;
+    if (accumulate) TILE_SWITCH(m.row, m.column) else TILE_SWITCH(m.row, m.column)
+}
+
+INLINE int at_most(lg_size left, int most) { return left < most ? (int)left : most; }
+
+/* A square of 4 x 4: to[i * to_row + j] = from[j * from_row + i]. */
+INLINE void transpose4(const float *from, lg_size from_row, float *to, lg_size to_row) {
+    typedef float v4 __attribute__((vector_size(16)));
+    typedef float v4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
+    const v4 r0 = *(const v4_unaligned *)from, r1 = *(const v4_unaligned *)(from + from_row);
+    const v4 r2 = *(const v4_unaligned *)(from + 2 * from_row);
+    const v4 r3 = *(const v4_unaligned *)(from + 3 * from_row);
+    const v4 a = __builtin_shufflevector(r0, r1, 0, 4, 1, 5); /* 00 10 01 11 */
+    const v4 b = __builtin_shufflevector(r2, r3, 0, 4, 1, 5);
+    const v4 c = __builtin_shufflevector(r0, r1, 2, 6, 3, 7);
+    const v4 d = __builtin_shufflevector(r2, r3, 2, 6, 3, 7);
+    *(v4_unaligned *)to = __builtin_shufflevector(a, b, 0, 1, 4, 5);
+    *(v4_unaligned *)(to + to_row) = __builtin_shufflevector(a, b, 2, 3, 6, 7);
+    *(v4_unaligned *)(to + 2 * to_row) = __builtin_shufflevector(c, d, 0, 1, 4, 5);
+    *(v4_unaligned *)(to + 3 * to_row) = __builtin_shufflevector(c, d, 2, 3, 6, 7);
+}
+
+/* to[k * to_row + j] = from[j * from_row + k] for j < n (at least 4) and k < K: rows come to stand
+   side by side. The last square of four overlaps the one before it. */
+INLINE void interleave(const float *from, lg_size from_row, int n, lg_size K, float *to,
+                       lg_size to_row) {
+    const lg_size whole = K / 4 * 4;
+    for (int group = 0; group < n; group += 4) {
+        const int j = group + 4 <= n ? group : n - 4;
+        for (lg_size k = 0; k < whole; k += 4)
+            transpose4(from + j * from_row + k, from_row, to + k * to_row + j, to_row);
+    }
+    for (lg_size k = whole; k < K; k++)
+        for (int j = 0; j < n; j++) to[k * to_row + j] = from[j * from_row + k];
 }
 
 /* Rows r of a, K values each, interleaved: strip[k * TILE_ROWS + r]; missing rows are zero. */
 INLINE void pack_strip(lg_matrix a, int rows, lg_size K, float *strip) {
-    for (int r = rows; r < TILE_ROWS; r++)
-        for (lg_size k = 0; k < K; k++) strip[k * TILE_ROWS + r] = 0;
-    if (a.column == 1) {
-        for (int r = 0; r < rows; r++)
-            for (lg_size k = 0; k < K; k++) strip[k * TILE_ROWS + r] = a.data[r * a.row + k];
-    } else {
-        for (lg_size k = 0; k < K; k++)
-            for (int r = 0; r < rows; r++)
-                strip[k * TILE_ROWS + r] = a.data[r * a.row + k * a.column];
+    if (rows == TILE_ROWS && a.column == 1) {
+        interleave(a.data, a.row, TILE_ROWS, K, strip, TILE_ROWS);
+        return;
     }
+    if (rows == TILE_ROWS && a.row == 1) {
+        for (lg_size k = 0; k < K; k++)
+            memcpy(strip + k * TILE_ROWS, a.data + k * a.column, sizeof(float) * TILE_ROWS);
+        return;
+    }
+    for (lg_size k = 0; k < K; k++)
+        for (int r = 0; r < TILE_ROWS; r++)
+            strip[k * TILE_ROWS + r] = r < rows ? a.data[r * a.row + k * a.column] : 0;
 }
 
 /* `columns` columns of b, K values each, side by side: panel[k * 32 + j]; the rest is zero. Value
    (k, j) stands at b[k * row + j * column]. */
 INLINE void pack_panel(const float *b, lg_size row, lg_size column, lg_size K, int columns,
                        float *panel) {
-    if (column == 1 && columns == PANEL) {
+    if (columns == PANEL && column == 1) {
         for (lg_size k = 0; k < K; k++)
-            for (int j = 0; j < PANEL; j += LG_VL)
-                store(panel + k * PANEL + j, load(b + k * row + j));
+            memcpy(panel + k * PANEL, b + k * row, sizeof(float) * PANEL);
         return;
     }
-    for (lg_size k = 0; k < K; k++) {
-        for (int j = 0; j < columns; j++) panel[k * PANEL + j] = b[k * row + j * column];
-        for (int j = columns; j < PANEL; j++) panel[k * PANEL + j] = 0;
+    if (columns == PANEL && row == 1) {
+        interleave(b, column, PANEL, K, panel, PANEL);
+        return;
     }
+    for (lg_size k = 0; k < K; k++)
+        for (int j = 0; j < PANEL; j++)
+            panel[k * PANEL + j] = j < columns ? b[k * row + j * column] : 0;
 }
 
 #endif
