@@ -1,7 +1,15 @@
-"""LiteGPT: a GPT built, trained, loaded and run on a CPU."""
+"""LiteGPT: a GPT built, trained, loaded and run on a CPU.
+
+import litegpt
+
+model = litegpt.GPTModel(vocab_size=500, max_seq_len=128, num_layers=4, num_heads=4,
+                         hidden_dim=64)
+model.generate([[1, 2, 3]], max_new_tokens=20)
+"""
 
 __version__ = "0.1.0"
 
+from litegpt.formats import ModelFormatError
 from litegpt.kernels import (
     available_backends,
     backend,
@@ -11,22 +19,32 @@ from litegpt.kernels import (
 )
 from litegpt.models import GPTConfig, GPTModel
 from litegpt.nn import (
+    Dropout,
     Embedding,
     FeedForward,
     KVCache,
     LayerNorm,
     LearnedPositionalEncoding,
+    Linear,
+    Module,
     MultiHeadAttention,
     Parameter,
     PositionalEncoding,
     RMSNorm,
+    RotaryPositionalEncoding,
     ScaledDotProductAttention,
     TransformerBlock,
     create_causal_mask,
     create_padding_mask,
 )
+from litegpt.text import ByteTokenizer, CharTokenizer, load_tokenizer
+from litegpt.training import AdamW, TextWindows, TrainConfig, Trainer
 
 __all__ = [
+    "AdamW",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "Dropout",
     "Embedding",
     "FeedForward",
     "GPTConfig",
@@ -34,16 +52,24 @@ __all__ = [
     "KVCache",
     "LayerNorm",
     "LearnedPositionalEncoding",
+    "Linear",
+    "ModelFormatError",
+    "Module",
     "MultiHeadAttention",
     "Parameter",
     "PositionalEncoding",
     "RMSNorm",
+    "RotaryPositionalEncoding",
     "ScaledDotProductAttention",
+    "TextWindows",
+    "TrainConfig",
+    "Trainer",
     "TransformerBlock",
     "available_backends",
     "backend",
     "create_causal_mask",
     "create_padding_mask",
+    "load_tokenizer",
     "num_threads",
     "set_num_threads",
     "use_backend",

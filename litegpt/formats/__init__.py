@@ -3,13 +3,15 @@
 Nothing here knows an architecture: names and shapes of tensors come from litegpt.models.
 """
 
-from litegpt.formats.checkpoint import check_destination, write_checkpoint
+from litegpt.formats.checkpoint import CONFIG, WEIGHTS, check_destination, write_checkpoint
 from litegpt.formats.errors import ModelFormatError
 from litegpt.formats.files import write_together
 from litegpt.formats.json_fields import JsonFields, read_json
 from litegpt.formats.weights import WeightsFile
 
 __all__ = [
+    "CONFIG",
+    "WEIGHTS",
     "JsonFields",
     "ModelFormatError",
     "WeightsFile",

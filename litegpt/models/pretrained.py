@@ -9,8 +9,14 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from litegpt.formats import JsonFields, ModelFormatError, read_json, write_checkpoint
-from litegpt.formats.checkpoint import CONFIG, WEIGHTS
+from litegpt.formats import (
+    CONFIG,
+    WEIGHTS,
+    JsonFields,
+    ModelFormatError,
+    read_json,
+    write_checkpoint,
+)
 from litegpt.models import gpt2, llama
 from litegpt.models.config import GPTConfig
 from litegpt.models.family import Family, FamilyWeights, write_tensors

@@ -12,7 +12,7 @@ from litegpt.nn.arrays import floats
 from litegpt.nn.cache import LayerCache
 from litegpt.nn.dropout import Dropout
 from litegpt.nn.linear import Linear
-from litegpt.nn.mask import create_causal_mask, scores_mask
+from litegpt.nn.mask import scores_mask
 from litegpt.nn.module import Module
 from litegpt.nn.position import RotaryPositionalEncoding
 from litegpt.nn.random import Seed, draw_seed, generator
@@ -153,9 +153,11 @@ class MultiHeadAttention(Module):
         kernel, which makes no (T, S) array. With a cache: causal self-attention over the
         positions that it holds and the new ones, which are written to it. residual is added.
         """
-        streaming = causal and mask is None and _alone(query, key, value)
-        if cache is None and (not streaming or self.attend.dropout.active):
+        plain = mask is None and _alone(query, key, value)
+        if cache is None and (not (plain and causal) or self.attend.dropout.active):
             return self.forward_train(query, key, value, mask, causal=causal, residual=residual)[0]
+        if not plain:
+            raise ValueError("with a cache there is only self-attention, without a mask")
         projected = self.qkv(query)
         batch, length, _ = projected.shape
         heads = projected.reshape(batch, length, -1, self.head_dim)  # (B, T, W) -> (B, T, H+2G, D)
@@ -258,10 +260,10 @@ class MultiHeadAttention(Module):
         rng: Seed,
     ) -> tuple[np.ndarray, Callable[[np.ndarray], Heads]]:
         """Explicit weights: (B, T, H, D) and twice (B, S, G, D) -> (B, T, C)."""
-        batch, length = q.shape[:2]
+        (batch, length), attended = q.shape[:2], k.shape[1]
         if causal and mask is not None:
-            later = create_causal_mask(length)
-            mask = scores_mask(mask, batch, length, k.shape[1], q.dtype) + later
+            later = np.arange(attended) > np.arange(length)[:, None] + (attended - length)  # (T, S)
+            mask = np.where(later, -np.inf, scores_mask(mask, batch, length, attended, q.dtype))
         y, attend_backward = self.attend.forward_train(
             _swapped(q), _swapped(k), _swapped(v), mask, rng
         )

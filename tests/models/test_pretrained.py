@@ -28,8 +28,8 @@ def saved(make_model: Any, tmp_path: Path) -> Any:
     return save
 
 
-def test_round_trip(model: GPTModel, ids: np.ndarray, tmp_path: Path) -> None:
-    model.config.dropout = model.dropout = 0.25
+def test_round_trip(make_model: Any, family: str, ids: np.ndarray, tmp_path: Path) -> None:
+    model = make_model(family, dropout=0.25)
     model.save_pretrained(tmp_path / "a" / "b")
     assert sorted(p.name for p in (tmp_path / "a" / "b").iterdir()) == [
         "config.json",

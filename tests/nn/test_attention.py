@@ -206,6 +206,24 @@ def test_attention_between_sequences(backend: str) -> None:
     np.testing.assert_allclose(layer(x, other), layer(x, other, other), atol=0)
 
 
+def test_causality_is_aligned_at_the_end(backend: str) -> None:
+    """Fewer queries than keys: the last query stands at the last key, with and without a mask."""
+    layer = MultiHeadAttention(32, 4, 0.0, seed=0)
+    x = _arrays((2, 7, 32))[0]
+    wanted = layer(x, causal=True)[:, 4:]
+    nothing_more = np.ones((3, 7), bool)
+    for mask in (None, nothing_more):
+        got = layer(x[:, 4:], x, x, mask, causal=True)
+        np.testing.assert_allclose(got, wanted, atol=1e-6)
+
+
+def test_a_cache_goes_without_a_mask() -> None:
+    layer, cache = MultiHeadAttention(32, 4, 0.0, seed=0), KVCache(1, 2, 4, 8, 32)
+    x = _arrays((2, 7, 32))[0]
+    with pytest.raises(ValueError, match="only self-attention, without a mask"):
+        layer(x, mask=create_causal_mask(7), cache=cache.layers[0])
+
+
 def test_the_future_does_not_matter(backend: str) -> None:
     layer = MultiHeadAttention(32, 4, 0.0, 2, rotary=RotaryPositionalEncoding(16, 8), seed=0)
     x = _arrays((1, 10, 32))[0]
