@@ -21,7 +21,13 @@ def add_parser(verbs: Any) -> None:
         "made, ends after --max-new-tokens, and is the same again for the same --seed.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("prompt", nargs="?", default="", metavar="PROMPT", help="text to continue")
+    parser.add_argument(
+        "prompt",
+        nargs="?",
+        metavar="PROMPT",
+        default=argparse.SUPPRESS,
+        help="text to continue; without it, or empty, the text starts on a new line",
+    )
     parser.add_argument(
         "--model",
         required=True,
@@ -56,11 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
     check_backend()
     model, tokenizer = load(arguments.model)
     with bad_values("PROMPT"):
-        prompt = tokenizer.encode(arguments.prompt or _start_of(tokenizer))
+        prompt = getattr(arguments, "prompt", "")
+        ids = tokenizer.encode(prompt or _start_of(tokenizer))
     with bad_values(flags=arguments):
         tokens = generation.stream(
             model,
-            prompt,
+            ids,
             arguments.max_new_tokens,
             arguments.temperature,
             arguments.top_k,
@@ -70,11 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
     decoder = StreamDecoder(tokenizer)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # in a terminal of few characters
     try:
-        if arguments.prompt:
-            _write("".join(map(decoder.feed, prompt.tolist())))
+        if prompt:
+            _write("".join(map(decoder.feed, ids.tolist())))
         with bad_values(str(arguments.model)):  # weights that give no probabilities
-            for ids in tokens:
-                _write(decoder.feed(int(ids[0])))
+            for token in tokens:
+                _write(decoder.feed(int(token[0])))
         _write(decoder.flush())
     finally:
         _write("\n")

@@ -27,12 +27,18 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "train",
         help="turn a text file into a model",
-        description="Trains a GPT on the first 90 %% of FILE and validates on the last 10 %%. "
+        description="Trains a GPT on the first 90 % of FILE and validates on the last 10 %. "
         "Without FILE it learns the help texts that Python itself carries. Ctrl-C ends the run "
         "and keeps what was learned.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="the text, in UTF-8")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="the text; UTF-8, unless the tokenizer is byte",
+    )
     parser.add_argument(
         "--out",
         required=True,
@@ -86,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_backend()
     with bad_values(flags=arguments):
         config = TrainConfig(**{name: getattr(arguments, name) for name in _SETTINGS})
-    name, text = read_text(arguments.file)
+    name, text = read_text(getattr(arguments, "file", None))
     with bad_values(name):
         tokenizer = TOKENIZERS[arguments.tokenizer].from_text(text)
         ids = tokenizer.encode(text)
@@ -135,9 +141,9 @@ def check_memory(shape: GPTConfig) -> None:
         )
 
 
-def read_text(path: Path | None) -> tuple[str, bytes]:
-    """The name and content of the text to learn; without a path, pydoc's topics."""
-    if path is None:
+def read_text(file: str | None) -> tuple[str, bytes]:
+    """The name and content of the text to learn; without a file, pydoc's topics."""
+    if file is None:
         try:
             from pydoc_data.topics import topics
         except ImportError:
@@ -145,6 +151,7 @@ def read_text(path: Path | None) -> tuple[str, bytes]:
                 "this Python carries no pydoc_data to learn from: name a FILE"
             ) from None
         return "pydoc_data", "\n".join(topics[name] for name in sorted(topics)).encode()
+    path = Path(file)
     if path.is_dir():
         raise InputError(f"{path}: a directory; a text file is needed")
     try:

@@ -1,6 +1,8 @@
 """The command line as its users have it: a process of its own."""
 
+import contextlib
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,8 +23,8 @@ def _command(arguments: tuple[object, ...]) -> list[str]:
 def _environment(changes: dict[str, str]) -> dict[str, str]:
     """This process's environment, in which subprocesses import the litegpt under test."""
     package = str(Path(kernels.__file__).parents[2])
-    inherited = os.environ.get("PYTHONPATH")
-    paths = os.pathsep.join([package, inherited] if inherited else [package])
+    first = changes.pop("PYTHONPATH", None)
+    paths = os.pathsep.join(filter(None, [first, package, os.environ.get("PYTHONPATH")]))
     quiet = "ignore::RuntimeWarning"  # that LiteGPT runs on NumPy, where it does
     return os.environ | {"PYTHONPATH": paths, "PYTHONWARNINGS": quiet} | changes
 
@@ -50,15 +52,24 @@ def litegpt() -> Run:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts `python -m litegpt ARGUMENTS`; what still runs at the end of the test is killed."""
+    """Starts `python -m litegpt ARGUMENTS`; what still runs at the end of the test is killed.
+
+    Its output goes to pipes, or to the file descriptor of a terminal.
+    """
     processes: list[subprocess.Popen[str]] = []
 
-    def launch(*arguments: object) -> subprocess.Popen[str]:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        processes.append(
-            subprocess.Popen(_command(arguments), text=True, env=_environment({}), **pipes)
+    def launch(
+        *arguments: object, terminal: int = subprocess.PIPE, **changes: str
+    ) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            _command(arguments),
+            stdout=terminal,
+            stderr=terminal,
+            text=True,
+            env=_environment(changes),
         )
-        return processes[-1]
+        processes.append(process)
+        return process
 
     yield launch
     for process in processes:
@@ -67,6 +78,24 @@ def start() -> Iterator[Start]:
         for pipe in (process.stdout, process.stderr):
             if pipe:
                 pipe.close()
+
+
+@pytest.fixture
+def terminal(start: Start) -> Callable[..., str]:
+    """Runs `python -m litegpt ARGUMENTS` in a terminal to its end and returns what that shows."""
+
+    def run(*arguments: object, **changes: str) -> str:
+        ours, theirs = pty.openpty()
+        process = start(*arguments, terminal=theirs, TERM="xterm", COLUMNS="120", **changes)
+        os.close(theirs)
+        shown = b""
+        with open(ours, "rb", buffering=0) as screen, contextlib.suppress(OSError):
+            while piece := screen.read(4096):  # OSError: nobody holds the terminal any more
+                shown += piece
+        assert process.wait(60) == 0, shown.decode()
+        return shown.decode()
+
+    return run
 
 
 @pytest.fixture(scope="session")

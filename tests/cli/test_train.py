@@ -45,6 +45,22 @@ def test_plain_lines_where_nobody_watches(litegpt, text_file, tmp_path, small) -
     assert "\x1b" not in done.stdout
 
 
+def test_a_live_line_on_a_terminal(terminal, text_file, small, tmp_path) -> None:
+    pytest.importorskip("rich", reason="the live line is rich's")
+    shown = terminal("train", text_file, "--out", tmp_path / "m", *small)
+    assert "\x1b[" in shown
+    assert "12/12" in shown
+    assert shown.count("  val ") == 3
+    assert "validation loss" in shown
+
+
+def test_plain_lines_on_a_terminal_without_rich(terminal, text_file, small, tmp_path) -> None:
+    (tmp_path / "rich.py").write_text("raise ImportError('not installed')\n")
+    shown = terminal("train", text_file, "--out", tmp_path / "m", *small, PYTHONPATH=str(tmp_path))
+    assert "\x1b" not in shown
+    assert shown.count("  val ") == 3
+
+
 def test_the_same_seed_gives_the_same_files(litegpt, text_file, trained, tmp_path, small) -> None:
     for name, seed in (("same", 1337), ("other", 1338)):
         litegpt("train", text_file, "--out", tmp_path / name, "--seed", seed, *small)

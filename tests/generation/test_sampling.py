@@ -8,7 +8,7 @@ import pytest
 from litegpt.generation import Sampling, generate
 from litegpt.models import GPTModel
 
-ROWS = 4000
+ROWS = 2000
 VOCABULARY = 12
 
 # 99.9 % quantiles of the chi-square distribution, by degrees of freedom.
