@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from litegpt.training.trainer import Trainer
@@ -52,15 +53,18 @@ class JsonLinesLog(Callback):
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        self._file: TextIO | None = None
+        self._file: FileIO | None = None
 
     def on_step(self, trainer: "Trainer") -> None:
         if self._file is None:
-            self._file = self._path.open("w", encoding="utf-8", buffering=1)  # line by line
+            self._file = FileIO(self._path, "w")  # unbuffered: a line is there once it is written
 
     def on_record(self, trainer: "Trainer", record: Record) -> None:
         if self._file:
-            self._file.write(json.dumps(asdict(record)) + "\n")
+            try:
+                self._file.write((json.dumps(asdict(record)) + "\n").encode())
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def on_end(self, trainer: "Trainer") -> None:
         if self._file:

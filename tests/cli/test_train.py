@@ -195,6 +195,18 @@ def endless(start, text_file, small, tmp_path) -> subprocess.Popen[str]:
     return process
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_a_full_disk_in_the_middle(litegpt, text_file, small, tmp_path) -> None:
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "log.jsonl").symlink_to("/dev/full")
+    done = litegpt("train", text_file, "--out", tmp_path / "m", *small)
+    assert done.returncode == 2
+    log = tmp_path / "m" / "log.jsonl"
+    assert done.stderr == f"litegpt: error: {log}: No space left on device\n"
+    assert "holds the model of step 5" in done.stdout
+    GPTModel.from_pretrained(tmp_path / "m")
+
+
 def wait_for_log(process: subprocess.Popen[str], log: Path, lines: int) -> None:
     deadline = time.monotonic() + 60
     while not log.exists() or log.read_bytes().count(b"\n") < lines:
