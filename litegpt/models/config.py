@@ -6,12 +6,12 @@ from numbers import Integral, Real
 
 from litegpt.nn.attention import check_heads
 from litegpt.nn.dropout import check_dropout
-from litegpt.nn.mlp import GATED
+from litegpt.nn.mlp import ACTIVATIONS
 
 ALLOWED = {
     "norm": ("layernorm", "rmsnorm"),
     "position": ("learned", "sinusoidal", "rotary"),
-    "activation": tuple(GATED),
+    "activation": tuple(ACTIVATIONS),
 }
 
 

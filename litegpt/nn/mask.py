@@ -13,6 +13,8 @@ Where B = T, a plain array with two axes is read as (T, S); what create_padding_
 always read as (B, S).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
@@ -23,7 +25,15 @@ _FORBIDS = -1e8  # from here down a score counts as -inf
 
 
 class PaddingMask(np.ndarray):
-    """A mask over keys, (B, S): its type tells it from a (T, S) mask where B = T."""
+    """A mask over keys, (B, S): its type tells it from a (T, S) mask where B = T.
+
+    What is computed from it is a plain array, since it may be a mask of another kind.
+    """
+
+    def __array_wrap__(
+        self, array: np.ndarray, context: object = None, return_scalar: bool = False
+    ) -> Any:
+        return array[()] if return_scalar else np.asarray(array)
 
 
 def create_causal_mask(seq_len: int) -> np.ndarray:

@@ -9,9 +9,9 @@ from litegpt.nn.linear import Linear
 from litegpt.nn.module import Module
 from litegpt.nn.random import Seed, generator
 
-# Kernels of these names, each with its name_backward. A gated one halves the last axis, so that
-# the first layer is twice as wide; the others are computed by the first layer itself.
-GATED = {"gelu": False, "gelu_erf": False, "relu": False, "swiglu": True}
+# Name -> whether it is gated. Each is a kernel, with its name_backward. A gated one halves the last
+# axis, so that the first layer is twice as wide; the others are computed by that layer itself.
+ACTIVATIONS = {"gelu": False, "gelu_erf": False, "relu": False, "swiglu": True}
 
 
 class FeedForward(Module):
@@ -33,10 +33,12 @@ class FeedForward(Module):
         output_std: float = 0.02,
         seed: Seed = None,
     ) -> None:
-        if activation not in GATED:
-            raise ValueError(f"activation {activation!r} is unknown; allowed: {', '.join(GATED)}")
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation {activation!r} is unknown; allowed: {', '.join(ACTIVATIONS)}"
+            )
         rng = generator(seed)
-        self.activation, self.gated = activation, GATED[activation]
+        self.activation, self.gated = activation, ACTIVATIONS[activation]
         self.up = Linear(hidden_dim, (1 + self.gated) * ffn_dim, bias, std=std, seed=rng)
         self.down = Linear(ffn_dim, hidden_dim, bias, dropout, output_std, rng)
 

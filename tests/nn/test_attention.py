@@ -119,7 +119,10 @@ def test_a_padding_mask_is_over_keys_even_where_the_batch_is_as_long_as_the_row(
     _, weights = attention(q, k, v, create_padding_mask([1, 2, 3, 4], 4))
     for row, length in enumerate([1, 2, 3, 4]):
         assert (weights[row, :, :length] > 0).all() and not weights[row, :, length:].any()
-    _, weights = attention(q, k, v, create_causal_mask(4))
+    both = create_causal_mask(4) + create_padding_mask([3], 4)[0]  # a plain (T, S) mask
+    assert type(both) is np.ndarray
+    _, weights = attention(q, k, v, both)
+    assert (weights[:, 3, :3] > 0).all() and not weights[..., 3].any()
     assert not weights[:, np.triu_indices(4, 1)[0], np.triu_indices(4, 1)[1]].any()
 
 

@@ -65,6 +65,11 @@ def _check(forward: Forward, module: Module, inputs: list[np.ndarray], slope: Ca
             np.testing.assert_allclose(gradient.ravel(), slopes, rtol=1e-6, atol=1e-8)
 
 
+def _options(layer: Module) -> dict[str, bool]:
+    """What else forward_train is given: attention looks back only, as in a model."""
+    return {"causal": True} if isinstance(layer, MultiHeadAttention | TransformerBlock) else {}
+
+
 def _input(*shape: int) -> np.ndarray:
     return np.random.default_rng(3).standard_normal(shape)
 
@@ -94,7 +99,7 @@ LAYERS: dict[str, Callable[[], Module]] = {
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer(name: str, slope: Callable) -> None:
     layer, x = _float64(LAYERS[name]()), _input(B, T, C)
-    options = {"causal": True} if hasattr(layer, "attend") or hasattr(layer, "ln1") else {}
+    options = _options(layer)
     _check(
         lambda: layer.forward_train(x, rng=np.random.default_rng(1), **options), layer, [x], slope
     )
@@ -179,7 +184,7 @@ def test_every_rung_agrees_with_float64(backend: str, name: str) -> None:
     exact, layer, x = _float64(LAYERS[name]()), LAYERS[name](), _input(B, T, C)
     for parameter, wanted in zip(layer.parameters(), exact.parameters(), strict=True):
         parameter.data = wanted.data
-    options = {"causal": True} if hasattr(layer, "attend") or hasattr(layer, "ln1") else {}
+    options = _options(layer)
     x32 = x.astype(np.float32)
     y, backward = layer.forward_train(x32, rng=np.random.default_rng(1), **options)
     dx = backward(np.ones_like(y))
@@ -198,7 +203,7 @@ def test_every_rung_agrees_with_float64(backend: str, name: str) -> None:
 def test_gradients_add_up(name: str) -> None:
     layer, x = LAYERS[name](), _input(B, T, C).astype(np.float32)
     layer.eval()
-    options = {"causal": True} if hasattr(layer, "attend") or hasattr(layer, "ln1") else {}
+    options = _options(layer)
     y, backward = layer.forward_train(x, **options)
     backward(np.ones_like(y))
     once = [p.grad.copy() for p in layer.parameters()]
