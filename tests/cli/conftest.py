@@ -51,7 +51,7 @@ def litegpt() -> Run:
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(ctrl_c: None) -> Iterator[Start]:
     """Starts `python -m litegpt ARGUMENTS`; what still runs at the end of the test is killed.
 
     Its output goes to pipes, or to the file descriptor of a terminal.

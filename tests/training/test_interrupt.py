@@ -7,6 +7,8 @@ import pytest
 
 from litegpt.training import interrupts_deferred
 
+pytestmark = pytest.mark.usefixtures("ctrl_c")
+
 
 def test_the_block_ends_before_the_interrupt_arrives() -> None:
     done = []

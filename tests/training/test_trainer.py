@@ -152,7 +152,7 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_alone() -> None:
     assert weights(trainer) == before
 
 
-def test_an_interrupt_in_the_optimizer_waits_for_its_end() -> None:
+def test_an_interrupt_in_the_optimizer_waits_for_its_end(ctrl_c) -> None:
     trainer, whole = make_trainer(), make_trainer(max_steps=30)
     take_step = trainer.optimizer.step
 
@@ -171,7 +171,7 @@ def test_an_interrupt_in_the_optimizer_waits_for_its_end() -> None:
     assert weights(trainer) == weights(whole)
 
 
-def test_an_interrupt_elsewhere_undoes_the_step_under_way() -> None:
+def test_an_interrupt_elsewhere_undoes_the_step_under_way(ctrl_c) -> None:
     trainer = make_trainer()
     loss_and_backward = trainer.model.loss_and_backward
 
