@@ -208,8 +208,10 @@ cdef lg_heads heads(object a, str name) except *:
     if cnp.PyArray_NDIM(a) != 4 or cnp.PyArray_DIM(a, 3) < 1:
         raise wrong_shape(a, name, "(batch, time, heads, width)")
     strides = cnp.PyArray_STRIDES(a)
-    if cnp.PyArray_DIM(a, 3) > 1 and strides[3] != 4 \
-            or strides[0] % 4 or strides[1] % 4 or strides[2] % 4:
+    if cnp.PyArray_SIZE(a) > 0 and (
+        cnp.PyArray_DIM(a, 3) > 1 and strides[3] != 4
+        or strides[0] % 4 or strides[1] % 4 or strides[2] % 4
+    ):  # the strides of an array without entries mean nothing
         raise TypeError(f"{name} must be dense along its last axis")
     h.data = <float *>cnp.PyArray_DATA(a)
     h.batch, h.time, h.head = strides[0] // 4, strides[1] // 4, strides[2] // 4

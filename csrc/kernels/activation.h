@@ -108,11 +108,13 @@ static int swiglu(const float *x, lg_size rows, lg_size width, float *y) {
     return lg_parallel(rows, row_grain(width), swiglu_rows, &t);
 }
 
-/* dgate = dy * up * s * (1 + gate * (1 - s)), dup = dy * gate * s */
+/* dgate = dy * up * s * (1 + gate * (1 - s)), dup = dy * silu(gate). Past |gate| = 100 the slope is
+   0 or 1. */
 INLINE void swiglu_dx_vf(vf dy, vf gate, vf up, vf *dgate, vf *dup) {
-    vf s = sigmoid_vf(gate);
-    *dgate = dy * up * s * fma_vf(gate, 1.0f - s, splat(1.0f));
-    *dup = dy * gate * s;
+    vf near = min_vf(splat(100.0f), max_vf(splat(-100.0f), gate));
+    vf s = sigmoid_vf(near);
+    *dgate = dy * up * s * fma_vf(near, 1.0f - s, splat(1.0f));
+    *dup = dy * silu_vf(gate);
 }
 
 static int swiglu_backward_rows(void *context, ptrdiff_t begin, ptrdiff_t end) {

@@ -85,7 +85,7 @@ static int product_panels(const lg_product *p, lg_size block, lg_size begin, lg_
     const lg_size first = block * p->rows_per_block;
     const lg_size last = first + p->rows_per_block < p->M ? first + p->rows_per_block : p->M;
     const int one_pass = p->packed && p->strips == NULL; /* few rows: the weights are a stream */
-    const lg_size step = one_pass ? p->K : K_BLOCK;
+    const lg_size step = one_pass && p->K > 0 ? p->K : K_BLOCK;
     float *loose = NULL;
     if (!p->packed) {
         loose = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * K_BLOCK * PANEL);

@@ -7,7 +7,7 @@ import pytest
 from litegpt import kernels
 from litegpt.cli import bench
 from litegpt.cli.errors import InputError
-from litegpt.cli.workloads import kernel_workload, kernel_workloads, model_workloads
+from litegpt.cli.workloads import kernel_workload, model_workloads
 from litegpt.kernels.cases import CASES, Case
 
 
@@ -46,10 +46,6 @@ def test_a_wrong_output_is_found(layernorm: Case) -> None:
         wrong = [array.copy() for array in outputs]
         wrong[number].flat[-1] += 1e-3 * (1 + abs(output.flat[-1]))
         assert f"output {number}" in layernorm.disagreement(arguments, wrong)
-
-
-def test_quick_takes_every_kernel_once() -> None:
-    assert [row.name for row in kernel_workloads(quick=True)] == list(CASES)
 
 
 def test_what_the_project_promises_is_asked_for() -> None:
