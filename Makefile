@@ -43,7 +43,7 @@ bench: $(WITH_DEV)
 # Python is not built with the sanitizers, so their runtime has to be loaded before it; what CPython
 # itself never frees would drown the leaks of ours.
 sanitize: $(WITH_TEST)
-	CFLAGS="$(SANITIZERS) -g -fno-omit-frame-pointer" LDFLAGS="$(SANITIZERS)" \
+	CFLAGS="$(SANITIZERS) -O1 -g -fno-omit-frame-pointer" LDFLAGS="$(SANITIZERS)" \
 	    LITEGPT_REQUIRE_NATIVE=1 $(BIN)/python setup.py --quiet build \
 	    --build-lib $(SANITIZED)/lib --build-temp $(SANITIZED)/temp
 	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \

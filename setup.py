@@ -22,6 +22,7 @@ from setuptools.modified import newer_group
 
 FLAGS = [
     "-O3",
+    "-g0",
     "-std=c11",
     "-fno-math-errno",
     "-ffp-contract=off",  # a multiply-add is fused where the source says so, on every compiler
@@ -91,14 +92,14 @@ class BuildNative(build_ext):
             force=self.force,
             compiler_directives={"language_level": "3"},
         )
-        debug = [] if "-g" in os.environ.get("CFLAGS", "").split() else ["-g0"]
         werror = ["-Werror"] if asked("LITEGPT_WERROR") else []
-        ours = [*FLAGS, *debug, *WARNINGS, *werror]
+        theirs = os.environ.get("CFLAGS", "").split()  # last, so that they win
+        ours = [*FLAGS, *WARNINGS, *werror, *theirs]
         units = dict.fromkeys(listed("*.c"), ours)
         for isa, flags in isa_flags(self.plat_name).items():
             units[f"csrc/isa/{isa}.c"] = [*ours, *flags]
         # Cython's C is not ours: its warnings are not for us to mend, nor for users to read.
-        units[generated.sources[0]] = [*FLAGS, *debug, "-w", f"-I{np.get_include()}"]
+        units[generated.sources[0]] = [*FLAGS, *theirs, "-w", f"-I{np.get_include()}"]
 
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             compiled = [pool.submit(self.compile, ext, *unit) for unit in units.items()]
