@@ -63,22 +63,27 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
         return (1.0 / (1.0 + np.exp(-x))).astype(x.dtype, copy=False)
 
 
+def _silu(gate: np.ndarray) -> np.ndarray:
+    """gate * sigmoid(gate); silu(-inf) is -0."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isneginf(gate), -0.0, gate * _sigmoid(gate)).astype(gate.dtype)
+
+
 def swiglu(x: np.ndarray) -> np.ndarray:
     """silu(gate) * up, where x = [gate | up] along the last axis: (..., 2F) -> (..., F).
 
-    Shazeer, 2020 (arXiv:2002.05202); silu(g) = g * sigmoid(g), and silu(-inf) is -0.
+    Shazeer, 2020 (arXiv:2002.05202).
     """
     gate, up = np.split(x, 2, axis=-1)  # (..., 2F) -> 2 x (..., F)
-    with np.errstate(invalid="ignore"):
-        silu = np.where(np.isneginf(gate), -0.0, gate * _sigmoid(gate))
-    return (silu * up).astype(x.dtype, copy=False)
+    return _silu(gate) * up
 
 
 def swiglu_backward(dy: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """dgate = dy * up * s * (1 + gate * (1 - s)), dup = dy * (gate * s), with s = sigmoid(gate).
+    """dgate = dy * up * s * (1 + gate * (1 - s)), dup = dy * silu(gate), with s = sigmoid(gate).
 
-    dy is (..., F); returns (..., 2F).
+    The slope of silu is 0 at -inf and 1 at +inf. dy is (..., F); returns (..., 2F).
     """
     gate, up = np.split(x, 2, axis=-1)
-    s = _sigmoid(gate)
-    return np.concatenate([dy * up * s * (1.0 + gate * (1.0 - s)), dy * (gate * s)], axis=-1)
+    near = np.clip(gate, -1000, 1000)
+    s = _sigmoid(near)
+    return np.concatenate([dy * up * s * (1.0 + near * (1.0 - s)), dy * _silu(gate)], axis=-1)
