@@ -130,12 +130,13 @@ INLINE void scale_row(float *x, lg_size n, float scale) {
                 store_part(x + i, load_part(x + i, left, 0) * scale, left));
 }
 
-/* weights[j] *= 0 or 1 / (1 - p), for keys first + j; first is a multiple of 32. */
+/* weights[j] *= 0 or 1 / (1 - p), for keys first + j; first is a multiple of 64. */
 INLINE void drop_row(float *weights, lg_size n, const lg_head *h, uint64_t row, lg_size first) {
-    float multipliers[PANEL];
-    for (lg_size j = 0; j < n; j += PANEL) {
-        int count = n - j < PANEL ? (int)(n - j) : PANEL;
-        dropout_multipliers(row, (uint64_t)(first + j), h->dropout, h->seed, multipliers);
+    float multipliers[DROPOUT_BLOCK];
+    for (lg_size j = 0; j < n; j += DROPOUT_BLOCK) {
+        const int count = n - j < DROPOUT_BLOCK ? (int)(n - j) : DROPOUT_BLOCK;
+        const uint64_t block = (uint64_t)(first + j) / DROPOUT_BLOCK;
+        dropout_multipliers(row, block, h->dropout, h->seed, multipliers);
         for (int i = 0; i < count; i++) weights[j + i] *= multipliers[i];
     }
 }

@@ -83,9 +83,10 @@ static void query_block_backward(const lg_attention_gradient *t, lg_gradient_roo
             lg_size seen = offset + first + r + 1 - s;
             seen = seen < 0 ? 0 : seen < count ? seen : count;
             if (f->dropout > 0)
-                for (lg_size j = 0; j < count; j += PANEL)
+                for (lg_size j = 0; j < count; j += DROPOUT_BLOCK)
                     dropout_multipliers((uint64_t)((b * f->H + h) * f->T + first + r),
-                                        (uint64_t)(s + j), f->dropout, f->seed, multipliers + j);
+                                        (uint64_t)(s + j) / DROPOUT_BLOCK, f->dropout, f->seed,
+                                        multipliers + j);
             slope_row(room->weights + r * KEY_BLOCK, room->slopes + r * KEY_BLOCK, seen, count,
                       scale, lse[r], delta[r], f->key_mask ? f->key_mask + b * S + s : NULL,
                       f->dropout > 0 ? multipliers : NULL);

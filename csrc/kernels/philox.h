@@ -5,37 +5,55 @@
 
 #include "../simd.h"
 
-enum { DROPOUT_BLOCK = 64, PHILOX_LANES = 16 };
+enum { DROPOUT_BLOCK = 64, PHILOX_COUNTERS = DROPOUT_BLOCK / 4 };
+
+/* The generator's 32-bit words, each in the lower half of a lane; the upper halves are anything. */
+typedef uint64_t vwords __attribute__((vector_size(4 * LG_VL)));
+typedef uint32_t vwords_packed __attribute__((vector_size(2 * LG_VL), aligned(4), may_alias));
+enum { WORD_LANES = LG_VL / 2 };
+
+/* 64-bit products with the lower halves. */
+INLINE vwords multiply_words(vwords a, uint32_t b) {
+#if defined(LG_AVX512)
+    return (vwords)_mm512_mul_epu32((__m512i)a, _mm512_set1_epi64(b));
+#elif defined(LG_AVX2)
+    return (vwords)_mm256_mul_epu32((__m256i)a, _mm256_set1_epi64x(b));
+#elif defined(LG_NEON)
+    return (vwords)vmull_u32(vmovn_u64((uint64x2_t)a), vdup_n_u32(b));
+#else
+    return (a & UINT32_MAX) * b;
+#endif
+}
+
+INLINE void store_words(uint32_t *p, vwords v) {
+    *(vwords_packed *)p = __builtin_convertvector(v, vwords_packed);
+}
 
 /* words[j] is the random number of entry j of a block of 64: 16 counters side by side, whose four
    words fill 16 entries each. */
 INLINE void philox_block(uint64_t row, uint64_t block, uint64_t seed,
                          uint32_t words[DROPOUT_BLOCK]) {
-    const uint64_t first = block * PHILOX_LANES;
-    uint32_t c0[PHILOX_LANES], c1[PHILOX_LANES], c2[PHILOX_LANES], c3[PHILOX_LANES];
-    for (int i = 0; i < PHILOX_LANES; i++) {
-        c0[i] = (uint32_t)first + (uint32_t)i;
-        c1[i] = (uint32_t)row;
-        c2[i] = (uint32_t)(row >> 32);
-        c3[i] = (uint32_t)(first >> 32);
-    }
-    uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
-    for (int round = 0; round < 10; round++) {
-        for (int i = 0; i < PHILOX_LANES; i++) {
-            uint64_t product0 = (uint64_t)c0[i] * 0xD2511F53u;
-            uint64_t product1 = (uint64_t)c2[i] * 0xCD9E8D57u;
-            c0[i] = (uint32_t)(product1 >> 32) ^ c1[i] ^ key0;
-            c2[i] = (uint32_t)(product0 >> 32) ^ c3[i] ^ key1;
-            c1[i] = (uint32_t)product1;
-            c3[i] = (uint32_t)product0;
+    vwords lane;
+    for (int i = 0; i < WORD_LANES; i++) lane[i] = (uint64_t)i;
+    for (int first = 0; first < PHILOX_COUNTERS; first += WORD_LANES) {
+        vwords c0 = lane + (block * PHILOX_COUNTERS + (uint64_t)first), c3 = c0 >> 32;
+        vwords c1 = (vwords){0} + row, c2 = c1 >> 32;
+        uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);
+        for (int round = 0; round < 10; round++) {
+            vwords product0 = multiply_words(c0, 0xD2511F53u);
+            vwords product1 = multiply_words(c2, 0xCD9E8D57u);
+            c0 = (product1 >> 32) ^ c1 ^ key0;
+            c2 = (product0 >> 32) ^ c3 ^ key1;
+            c1 = product1;
+            c3 = product0;
+            key0 += 0x9E3779B9u;
+            key1 += 0xBB67AE85u;
         }
-        key0 += 0x9E3779B9u;
-        key1 += 0xBB67AE85u;
+        store_words(words + first, c0);
+        store_words(words + PHILOX_COUNTERS + first, c1);
+        store_words(words + 2 * PHILOX_COUNTERS + first, c2);
+        store_words(words + 3 * PHILOX_COUNTERS + first, c3);
     }
-    memcpy(words, c0, sizeof c0);
-    memcpy(words + PHILOX_LANES, c1, sizeof c1);
-    memcpy(words + 2 * PHILOX_LANES, c2, sizeof c2);
-    memcpy(words + 3 * PHILOX_LANES, c3, sizeof c3);
 }
 
 /* Entries whose random number is below this are dropped; 2^32 drops all. */
@@ -43,16 +61,15 @@ INLINE uint64_t dropout_threshold(double p) {
     return p < 1 ? (uint64_t)rint(p * 0x1p32) : UINT64_C(1) << 32;
 }
 
-/* What entries first to first + 31 of a row are multiplied with: 0, or 1 / (1 - p). first is a
-   multiple of 32. */
-INLINE void dropout_multipliers(uint64_t row, uint64_t first, double p, uint64_t seed,
-                                float out[DROPOUT_BLOCK / 2]) {
+/* What a row's entries 64 * block to 64 * block + 63 are multiplied with: 0, or 1 / (1 - p). */
+INLINE void dropout_multipliers(uint64_t row, uint64_t block, double p, uint64_t seed,
+                                float out[DROPOUT_BLOCK]) {
     const uint64_t threshold = dropout_threshold(p);
     const float scale = threshold > UINT32_MAX ? 0 : (float)(1 / (1 - p));
     uint32_t words[DROPOUT_BLOCK];
-    philox_block(row, first / DROPOUT_BLOCK, seed, words);
-    for (int i = 0; i < DROPOUT_BLOCK / 2; i++)
-        out[i] = words[first % DROPOUT_BLOCK + (unsigned)i] >= (uint32_t)threshold ? scale : 0;
+    philox_block(row, block, seed, words);
+    for (int i = 0; i < DROPOUT_BLOCK; i++)
+        out[i] = words[i] >= (uint32_t)threshold ? scale : 0;
 }
 
 #endif

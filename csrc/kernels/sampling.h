@@ -118,13 +118,13 @@ INLINE lg_cut cut_ranking(lg_entries entries, float low, float high, double targ
     const int weighted = entries.weight != NULL;
     float *x = spare, *weight = weighted ? spare + entries.n + LG_VL : NULL;
     lg_share inside = share_of(entries, low, high);
-    if (inside.weight < target) return (lg_cut){low, 0};
+    if (inside.weight < target) return (lg_cut){nextafterf(low, INFINITY), 0};
     double before = 0; /* ranked above the interval */
     for (int step = 0; inside.count > FEW; step++) {
         const float middle = middle_of(low, high, step);
         if (middle == low) break; /* all inside are equal */
         const lg_share upper = share_of(entries, middle, high);
-        if (before + upper.weight < target) {
+        if (before + upper.weight < target && upper.count < inside.count) {
             before += upper.weight;
             inside.count -= upper.count;
             high = middle;
@@ -145,20 +145,15 @@ INLINE lg_cut cut_ranking(lg_entries entries, float low, float high, double targ
     return cut;
 }
 
-/* Takes the weight from the entries that a cut, or a smallest weight, leaves out. */
-static void drop_weights(lg_entries entries, lg_cut cut, float smallest, float *weight) {
+/* Takes the weight from the entries that a cut leaves out. */
+static void drop_weights(lg_entries entries, lg_cut cut, float *weight) {
     const float *x = entries.x;
     FOR_VECTORS(entries.n, i,
-                {
-                    vf w = load(weight + i);
-                    vi stays = (load(x + i) >= cut.last) & (w >= smallest);
-                    store(weight + i, (vf)(stays & (vi)w));
-                },
-                {
-                    vf w = load_part(weight + i, left, 0);
-                    vi stays = (load_part(x + i, left, 0) >= cut.last) & (w >= smallest);
-                    store_part(weight + i, (vf)(stays & (vi)w), left);
-                });
+                store(weight + i, (vf)((load(x + i) >= cut.last) & (vi)load(weight + i))),
+                store_part(weight + i,
+                           (vf)((load_part(x + i, left, 0) >= cut.last) &
+                                (vi)load_part(weight + i, left, 0)),
+                           left));
     for (lg_size i = entries.n; cut.surplus > 0;)
         if (x[--i] == cut.last) {
             weight[i] = 0;
@@ -245,19 +240,21 @@ static lg_size choose(const float *logits, lg_size V, float bottom, float top, d
         low = nextafterf(cut.last, -INFINITY);
         entries = (lg_entries){x, NULL, gather(entries, low, top, x, NULL)};
     }
-    const float least_kept = cut.last;
+    const float least_gathered = cut.last;
     weigh(entries.x, entries.n, top, inverse, weight);
     entries.weight = weight;
-    if (cut.surplus) drop_weights(entries, cut, 0, weight);
     if (rules->top_p < 1) {
+        if (cut.surplus) drop_weights(entries, cut, weight);
         double target = rules->top_p * sum_of(weight, entries.n);
         cut = cut_ranking(entries, low, top, fmax(target, DBL_MIN), spare);
-        drop_weights(entries, cut, (float)rules->min_p, weight);
-    } else if (rules->min_p > 0) {
-        drop_weights(entries, (lg_cut){-INFINITY, 0}, (float)rules->min_p, weight);
     }
+    if (rules->min_p > 0) { /* weight e^((x - top) / temperature) >= min_p */
+        float least_x = (float)fmin(top, top + rules->temperature * log(rules->min_p));
+        if (least_x > cut.last) cut = (lg_cut){least_x, 0};
+    }
+    if (cut.last > least_gathered || cut.surplus) drop_weights(entries, cut, weight);
     lg_size drawn = draw(weight, entries.n, uniform);
-    return few ? place_of(logits, V, least_kept, drawn) : drawn;
+    return few ? place_of(logits, V, least_gathered, drawn) : drawn;
 }
 
 struct sample_task {
