@@ -1,8 +1,7 @@
-"""What this machine can do at most, measured: the limits that benchmarks hold kernels against.
+"""What this machine can do at most: the work that benchmarks hold kernels against.
 
-The rung, the thread pool and the number of threads are those of the kernels. Of several
-repetitions the fastest counts, since anything else that runs only makes them slower. Without the
-compiled kernels: RuntimeError.
+Memory is read or copied, or multiply-adds are done in registers, with the rung, the thread pool and
+the number of threads that the kernels use. Needs the compiled kernels: RuntimeError without them.
 """
 
 import time
@@ -15,34 +14,61 @@ from litegpt import kernels
 
 LARGE = 1 << 28  # bytes: more than caches hold
 _BLOCK = 16_384  # floats in a block; PROBE_BLOCK in csrc/kernels/probe.h
-_AT_LEAST = 0.05  # seconds that a measurement takes
+_AT_LEAST = 0.05  # seconds that a rate is measured for
+
+Work = Callable[[], object]
+
+
+def reading(size: int, at_once: int = LARGE) -> Work:
+    """Work that reads `size` bytes, from an array of at_once bytes at most, read repeatedly.
+
+    Every thread reads a stream of its own. A small array comes from the caches.
+    """
+    probe = _native()._probe_read
+    block = 4 * _BLOCK  # bytes
+    x = np.ones((max(1, round(min(size, at_once) / block)), _BLOCK), np.float32)
+    whole, rest = divmod(max(1, round(size / block)), len(x))
+
+    def work() -> None:
+        for _ in range(whole):
+            probe(x)
+        if rest:
+            probe(x[:rest])
+
+    return work
+
+
+def copying(size: int) -> Work:
+    """Work that copies an array: `size` bytes in all, half of them read, half written."""
+    x = np.ones(max(1, size // 8), np.float32)
+    y = np.zeros_like(x)
+    probe = _native()._probe_copy
+    return lambda: probe(x, y)
+
+
+def multiplying(operations: float) -> Work:
+    """Work of that many float32 operations, a multiply-add being two, in registers."""
+    probe = _native()._probe_multiply_add
+    x = np.array([0.5, 1.0], np.float32)
+    each = probe(x, np.empty(1, np.float32))
+    y = np.empty(max(1, round(operations / each)), np.float32)
+    return lambda: probe(x, y)
 
 
 def read_rate(size: int = LARGE) -> float:
-    """Bytes/s at which an array of about `size` bytes is read, one stream per thread.
-
-    A small one comes from the caches.
-    """
-    blocks = max(1, round(size / 4 / _BLOCK))
-    x = np.ones((blocks, _BLOCK), np.float32)
-    probe = _native()._probe_read
-    return x.nbytes / _fastest(lambda: probe(x))
+    """Bytes/s at which an array of `size` bytes is read."""
+    return size / _fastest(reading(size))
 
 
 def copy_rate(size: int = LARGE) -> float:
-    """Bytes/s, read and written together, at which an array of `size` bytes is copied."""
-    x = np.ones(max(1, size // 4), np.float32)
-    y = np.zeros_like(x)
-    probe = _native()._probe_copy
-    return 2 * x.nbytes / _fastest(lambda: probe(x, y))
+    """Bytes/s, read and written together, at which arrays of `size` bytes in all are copied."""
+    return size / _fastest(copying(size))
 
 
 def multiply_add_rate() -> float:
-    """Float32 operations/s of multiply-adds in registers, each counting as two operations."""
-    x = np.array([0.5, 1.0], np.float32)
-    y = np.empty(64 * kernels.num_threads(), np.float32)
-    probe = _native()._probe_multiply_add
-    return probe(x, y) / _fastest(lambda: probe(x, y))
+    """Float32 operations/s, a multiply-add being two."""
+    operations = 1e9
+    return operations / _fastest(multiplying(operations))
 
 
 def _native() -> ModuleType:
@@ -51,13 +77,13 @@ def _native() -> ModuleType:
     return kernels._native
 
 
-def _fastest(call: Callable[[], object]) -> float:
-    """Seconds of the fastest call."""
-    call()
+def _fastest(work: Work) -> float:
+    """Seconds of the fastest of several repetitions: whatever else runs only makes them slower."""
+    work()
     fastest, end = float("inf"), time.perf_counter() + _AT_LEAST
     while True:
         start = time.perf_counter()
-        call()
+        work()
         stop = time.perf_counter()
         fastest = min(fastest, stop - start)
         if stop >= end:

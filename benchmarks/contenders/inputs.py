@@ -1,0 +1,85 @@
+"""What every contender is given: token ids, arrays, and models as Hugging Face directories."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from litegpt import GPTModel
+
+FOLDER = "LITEGPT_PEERS_FOLDER"  # the environment variable that says where models are kept
+CONTEXT = 16  # tokens after which logits are compared
+
+# Both tied to their embedding and without dropout: GPT-2's own shape, and that of nanoGPT's recipe
+# for a CPU. Weights are random, which costs the same time.
+MODELS: dict[str, dict[str, Any]] = {
+    "gpt2-124m": {"bias": True},
+    "nanogpt-cpu": {
+        "vocab_size": 65,
+        "max_seq_len": 64,
+        "num_layers": 4,
+        "num_heads": 4,
+        "hidden_dim": 128,
+        "bias": False,
+    },
+}
+# learning rate, betas, weight decay, largest norm of the gradient
+OPTIMIZERS = {
+    "gpt2-124m": (6e-4, (0.9, 0.95), 0.1, 1.0),
+    "nanogpt-cpu": (1e-3, (0.9, 0.99), 0.1, 1.0),
+}
+
+
+def folder() -> Path:
+    """Where models are kept from run to run."""
+    return Path(os.environ[FOLDER])
+
+
+def directory(model: str) -> Path:
+    """The model in the names and shapes of Hugging Face; written when first asked for."""
+    path = folder() / model
+    if not (path / "model.safetensors").is_file():
+        rng = np.random.default_rng(0)
+        made = GPTModel(**MODELS[model], dropout=0.0, tie_embeddings=True, seed=rng)
+        for parameter in made.parameters():
+            if parameter.data.ndim == 1:  # biases aren't 0, nor gains 1: forgotten ones would show
+                parameter.data += 0.02 * rng.standard_normal(parameter.data.shape, np.float32)
+        made.save_pretrained(path)
+    return path
+
+
+def tokens(rows: int, length: int, vocabulary: int = 50_257) -> np.ndarray:
+    """Ids (rows, length)."""
+    return np.random.default_rng(1).integers(0, vocabulary, (rows, length))
+
+
+def batch(model: str, rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets (rows, length) for a training step."""
+    ids = tokens(rows, length + 1, MODELS[model].get("vocab_size", 50_257))
+    return ids[:, :-1].copy(), ids[:, 1:].copy()
+
+
+def normal(*shape: int, seed: int = 2) -> np.ndarray:
+    """Standard normal float32."""
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+def heads(batch: int, heads: int, length: int, width: int) -> list[np.ndarray]:
+    """q, k, v and the gradient of attention's output: (B, H, T, D) each."""
+    return [normal(batch, heads, length, width, seed=seed) for seed in range(4)]
+
+
+def logits() -> np.ndarray:
+    """A row of GPT-2's logits (1, V), about as peaked as a trained model's."""
+    return 3 * normal(1, 50_257)
+
+
+def uniforms() -> np.ndarray:
+    """Numbers in [0, 1) that choose tokens."""
+    return np.random.default_rng(3).random(100)
+
+
+def centred(logits: np.ndarray) -> np.ndarray:
+    """Logits (..., V) less their mean: a constant added to all, as some peers do, is no matter."""
+    return logits - logits.mean(axis=-1, keepdims=True)

@@ -1,0 +1,21 @@
+"""The limit: only the memory that must be read or copied, only the arithmetic that must be done."""
+
+from contenders import Task
+from litegpt.kernels import limits
+
+
+def limit(read: float = 0, copied: float = 0, flops: float = 0) -> Task:
+    """Bytes read, bytes read and written in a copy, float32 operations: one after the other."""
+    works = []
+    if read:
+        works.append(limits.reading(round(read)))
+    if copied:
+        works.append(limits.copying(round(copied)))
+    if flops:
+        works.append(limits.multiplying(flops))
+
+    def run() -> None:
+        for work in works:
+            work()
+
+    return Task(run)

@@ -1,0 +1,113 @@
+"""LiteGPT's side of every task."""
+
+from contextlib import ExitStack
+
+import numpy as np
+
+from contenders import Task, inputs
+from litegpt import AdamW, GPTModel, kernels
+
+SMALL = (500, 128, 4, 4, 64, 256)  # vocab_size, max_seq_len, layers, heads, hidden_dim, ffn_dim
+
+
+def _model(weights: str) -> GPTModel:
+    options = {} if weights == "float32" else {"dtype": weights}
+    return GPTModel.from_pretrained(inputs.directory("gpt2-124m"), **options)
+
+
+def _packed(model: GPTModel) -> ExitStack:
+    """Packed once, as in a program that generates more than once."""
+    stack = ExitStack()
+    stack.enter_context(model.packed_weights())
+    return stack
+
+
+def decode(weights: str, rows: int, new: int) -> Task:
+    model = _model(weights)
+    ids = inputs.tokens(rows, inputs.CONTEXT)
+
+    def answer() -> np.ndarray:
+        cache = model.new_cache(rows, inputs.CONTEXT)
+        model.next_logits(ids[:, :-1], cache)
+        return inputs.centred(model.next_logits(ids[:, -1:], cache))
+
+    prompt = ids[:, :1].copy()
+    return Task(lambda: model.generate(prompt, new, temperature=0), answer, _packed(model))
+
+
+def prefill(weights: str, length: int) -> Task:
+    model = _model(weights)
+    ids = inputs.tokens(1, length)
+    cache = model.new_cache(1, length)
+
+    def run() -> np.ndarray:
+        cache.reset()
+        return model.next_logits(ids, cache)
+
+    return Task(run, lambda: inputs.centred(run()), _packed(model))
+
+
+def training(model: str, rows: int, length: int) -> Task:
+    learned = GPTModel.from_pretrained(inputs.directory(model)).train()
+    learning_rate, betas, weight_decay, clip = inputs.OPTIMIZERS[model]
+    optimizer = AdamW(learned.named_parameters(), learning_rate, *betas, weight_decay=weight_decay)
+    ids, targets = inputs.batch(model, rows, length)
+
+    def run() -> float:
+        loss = learned.loss_and_backward(ids, targets)
+        norm = optimizer.grad_norm()
+        optimizer.step(grad_scale=min(1.0, clip / norm))
+        learned.zero_grad()
+        return loss
+
+    return Task(run, lambda: np.array([run() for _ in range(3)]))
+
+
+def attention(batch: int, heads: int, length: int, width: int, backward: bool) -> Task:
+    q, k, v, dy = (  # (B, H, T, D) -> (B, T, H, D)
+        np.ascontiguousarray(x.swapaxes(1, 2)) for x in inputs.heads(batch, heads, length, width)
+    )
+
+    def forward() -> list[np.ndarray]:
+        return [kernels.causal_attention(q, k, v)[0]]
+
+    def both() -> list[np.ndarray]:
+        y, lse = kernels.causal_attention(q, k, v)
+        return [y, *kernels.causal_attention_backward(dy, q, k, v, y, lse)]
+
+    run = both if backward else forward
+    return Task(run, lambda: np.stack([x.swapaxes(1, 2) for x in run()]))
+
+
+def softmax(rows: int, width: int) -> Task:
+    x = inputs.normal(rows, width)
+    return Task(lambda: kernels.softmax(x), lambda: kernels.softmax(x))
+
+
+def layernorm(rows: int, width: int) -> Task:
+    x, gamma, beta = inputs.normal(rows, width), inputs.normal(width), inputs.normal(width, seed=3)
+    return Task(
+        lambda: kernels.layernorm(x, gamma, beta), lambda: kernels.layernorm(x, gamma, beta)[0]
+    )
+
+
+def gelu(rows: int, width: int) -> Task:
+    x = inputs.normal(rows, width)
+    return Task(lambda: kernels.gelu(x), lambda: kernels.gelu(x))
+
+
+def sampling(top_k: int, top_p: float) -> Task:
+    logits, uniforms = inputs.logits(), inputs.uniforms()
+
+    def ids() -> np.ndarray:
+        rows = np.repeat(logits, len(uniforms), axis=0)
+        return kernels.sample(rows, uniforms, 1.0, top_k, top_p)[0]
+
+    one = uniforms[:1].copy()
+    return Task(lambda: kernels.sample(logits, one, 1.0, top_k, top_p), ids)
+
+
+def generation(prompt: int, new: int) -> Task:
+    model = GPTModel(*SMALL, dropout=0.0, seed=0).eval()
+    ids = inputs.tokens(1, prompt, SMALL[0])
+    return Task(lambda: model.generate(ids, new, seed=0))
