@@ -28,6 +28,11 @@ cdef extern from "pool.h" nogil:
     int lg_num_threads()
     void lg_set_num_threads(int count)
 
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
+    void *PyMem_Realloc(void *memory, size_t bytes)
+    void PyMem_Free(void *memory)
+
 cdef extern from "roster.h" nogil:
     int LG_NONE, LG_GELU, LG_GELU_ERF, LG_RELU
     ctypedef struct lg_heads:
@@ -77,6 +82,8 @@ cdef extern from "roster.h" nogil:
         int (*matmul)(const float *, const float *, int, int, size, size, size, size,
                       float *) noexcept nogil
         int (*embedding)(const int64_t *, const float *, size, size, size, float *) noexcept nogil
+        int (*add_positions)(const float *, const float *, const int64_t *, size, size, size,
+                             size, float *) noexcept nogil
         int (*embedding_backward)(const float *, const int64_t *, size, size, size,
                                   float *) noexcept nogil
         int (*dropout)(const float *, double, uint64_t, size, float *) noexcept nogil
@@ -256,6 +263,8 @@ cdef inline float *data_of(cnp.ndarray a) noexcept nogil:
 
 cdef inline int finish(int status) except -1:
     """An exception for a status that says something is wrong."""
+    if recording is not None and PyThread_get_thread_ident() == recording.thread:
+        recording.met += 1
     if status == LG_OK:
         return 0
     if status == LG_NO_MEMORY:
@@ -263,7 +272,8 @@ cdef inline int finish(int status) except -1:
     raise ValueError("a kernel met an index or a value that it can't work with")
 
 
-cdef inline bint inside(const int64_t *values, size count, int64_t low, int64_t high):
+cdef inline bint inside(const int64_t *values, size count, int64_t low,
+                        int64_t high) noexcept nogil:
     """Whether all values are from low to high - 1."""
     cdef size i
     for i in range(count):
@@ -277,6 +287,139 @@ cdef int room_for(object offsets, const int64_t *values, size count, size length
     """IndexError unless `length` positions from each offset on are below rows."""
     if length > 0 and not (length <= rows and inside(values, count, 0, rows - length + 1)):
         check_positions(offsets, length, rows)
+    return 0
+
+
+# Programs: kernel calls recorded once, then made again without Python
+
+cdef enum Recorded:
+    ADD_POSITIONS
+    CACHE_APPEND
+    CACHED_ATTENTION
+    EMBEDDING
+    LAYERNORM
+    LINEAR_PACKED
+    RMSNORM
+    ROTARY
+    SWIGLU
+
+cdef struct Call:
+    Recorded kernel
+    lg_heads q, k, v
+    const float *x
+    const float *weight
+    const float *bias
+    const int64_t *ids
+    lg_finish finish
+    float eps
+    float *y
+    float *y2
+    float *y3
+    size B, T, S, H, G, D  # or, of fewer axes: the first ones
+
+
+cdef int call_kernel(const Call *c) noexcept nogil:
+    """What the wrappers of the recorded kernels do once their arguments are checked."""
+    if c.kernel == LINEAR_PACKED:
+        return chosen.linear_packed(c.x, c.weight, c.finish, c.B, c.T, c.S, c.y)
+    if c.kernel == LAYERNORM:
+        return chosen.layernorm(c.x, c.weight, c.bias, c.eps, c.B, c.T, c.y, c.y2, c.y3)
+    if c.kernel == RMSNORM:
+        return chosen.rmsnorm(c.x, c.weight, c.eps, c.B, c.T, c.y, c.y2)
+    if c.kernel == SWIGLU:
+        return chosen.swiglu(c.x, c.B, c.T, c.y)
+    if c.kernel == EMBEDDING:
+        return chosen.embedding(c.ids, c.x, c.B, c.T, c.S, c.y)
+    if c.kernel == ADD_POSITIONS:
+        return chosen.add_positions(c.x, c.weight, c.ids, c.B, c.T, c.S, c.H, c.y)
+    # The others leave positions to their caller: in a program they move on from run to run.
+    if c.T > 0 and not (c.T <= c.S and inside(c.ids, c.B, 0, c.S - c.T + 1)):
+        return LG_BAD_INDEX
+    if c.kernel == ROTARY:
+        return chosen.rotary(c.q, c.weight, c.bias, c.ids, c.B, c.T, c.H, c.D, c.G, c.eps, c.y)
+    if c.kernel == CACHE_APPEND:
+        return chosen.cache_append(c.k, c.v, c.y, c.y2, c.ids, c.B, c.T, c.S, c.G, c.D)
+    return chosen.cached_attention(c.q, c.x, c.weight, c.ids, c.B, c.T, c.S, c.H, c.G, c.D, c.y)
+
+
+cdef Program recording = None
+
+
+cdef class Program:
+    """`with program:` records the kernels that this thread calls; run() calls them again.
+
+    They read and write the arrays of the recording, which the program keeps: what is to differ
+    is written into these arrays beforehand. `complete` says that all the kernels called were of a
+    kind that can be recorded; NumPy's own work in between is not seen. One program records at a
+    time, another stays incomplete.
+    """
+    cdef Call *calls
+    cdef size count, room
+    cdef list arrays
+    cdef unsigned long thread
+    cdef size met  # kernels called while recording
+    cdef readonly bint complete
+
+    def __cinit__(self):
+        self.arrays = []
+
+    def __dealloc__(self):
+        PyMem_Free(self.calls)
+
+    def __enter__(self):
+        global recording
+        self.complete = False
+        self.count = self.met = 0
+        self.arrays.clear()
+        if recording is None:
+            self.thread = PyThread_get_thread_ident()
+            recording = self
+        return self
+
+    def __exit__(self, error, *_):
+        global recording
+        if recording is self:
+            recording = None
+            self.complete = error is None and 0 < self.count == self.met
+
+    cdef int add(self, const Call *call, tuple arrays) except -1:
+        cdef Call *calls
+        if PyThread_get_thread_ident() != self.thread:
+            return 0
+        if self.count == self.room:
+            calls = <Call *>PyMem_Realloc(self.calls, 2 * (self.room + 16) * sizeof(Call))
+            if calls == NULL:
+                raise MemoryError
+            self.calls, self.room = calls, 2 * (self.room + 16)
+        self.calls[self.count] = call[0]
+        self.count += 1
+        self.arrays.append(arrays)
+        return 0
+
+    def run(self):
+        """Calls the recorded kernels again; IndexError where an id or a position is outside."""
+        if not self.complete:
+            raise RuntimeError("the program is not complete")
+        cdef int status = LG_OK
+        cdef size i
+        with nogil:
+            for i in range(self.count):
+                status = call_kernel(&self.calls[i])
+                if status != LG_OK:
+                    break
+        if status == LG_BAD_INDEX:
+            raise IndexError("a recorded step met an id outside its table or a full cache")
+        finish(status)
+
+
+cdef int perform(const Call *call, tuple arrays) except -1:
+    """Calls a kernel, and records the call if this thread is recording."""
+    cdef int status
+    with nogil:
+        status = call_kernel(call)
+    finish(status)
+    if recording is not None:
+        recording.add(call, arrays)
     return 0
 
 
@@ -385,10 +528,9 @@ def swiglu(x):
     if width % 2:
         raise wrong_shape(x, "x", "(..., an even number)")
     cdef cnp.ndarray y = empty_with(x, cnp.PyArray_NDIM(x) - 1, width // 2)
-    cdef int status
-    with nogil:
-        status = chosen.swiglu(px, rows, width // 2, data_of(y))
-    finish(status)
+    cdef Call c
+    c.kernel, c.x, c.B, c.T, c.y = SWIGLU, px, rows, width // 2, data_of(y)
+    perform(&c, (x, y))
     return y
 
 
@@ -416,11 +558,10 @@ def layernorm(x, gamma, beta=None, double eps=1e-5):
     cdef cnp.ndarray y = empty_like(x)
     cdef cnp.ndarray mean = empty_with(x, cnp.PyArray_NDIM(x) - 1, -1)
     cdef cnp.ndarray rstd = empty_like(mean)
-    cdef int status
-    with nogil:
-        status = chosen.layernorm(px, pgamma, pbeta, <float>eps, rows, width, data_of(y),
-                                  data_of(mean), data_of(rstd))
-    finish(status)
+    cdef Call c
+    c.kernel, c.x, c.weight, c.bias, c.eps = LAYERNORM, px, pgamma, pbeta, <float>eps
+    c.B, c.T, c.y, c.y2, c.y3 = rows, width, data_of(y), data_of(mean), data_of(rstd)
+    perform(&c, (x, gamma, beta, y, mean, rstd))
     return y, mean, rstd
 
 
@@ -458,10 +599,10 @@ def rmsnorm(x, gamma, double eps=1e-5):
     cdef float *pgamma = vector(gamma, "gamma", width)
     cdef cnp.ndarray y = empty_like(x)
     cdef cnp.ndarray rstd = empty_with(x, cnp.PyArray_NDIM(x) - 1, -1)
-    cdef int status
-    with nogil:
-        status = chosen.rmsnorm(px, pgamma, <float>eps, rows, width, data_of(y), data_of(rstd))
-    finish(status)
+    cdef Call c
+    c.kernel, c.x, c.weight, c.eps = RMSNORM, px, pgamma, <float>eps
+    c.B, c.T, c.y, c.y2 = rows, width, data_of(y), data_of(rstd)
+    perform(&c, (x, gamma, y, rstd))
     return y, rstd
 
 
@@ -493,12 +634,13 @@ cdef cnp.ndarray rotate(object x, str name, object cos, object sin, object offse
     cdef int64_t *poffsets = integers(offsets, "offsets", B)
     if 2 * half > D:
         raise wrong_shape(cos, "cos", f"(positions, at most {D // 2})")
-    room_for(offsets, poffsets, B, T, cnp.PyArray_DIM(cos, 0))
+    cdef size rows = cnp.PyArray_DIM(cos, 0)
+    room_for(offsets, poffsets, B, T, rows)
     cdef cnp.ndarray y = empty_like(x)
-    cdef int status
-    with nogil:
-        status = chosen.rotary(px, pcos, psin, poffsets, B, T, H, D, half, direction, data_of(y))
-    finish(status)
+    cdef Call c
+    c.kernel, c.q, c.weight, c.bias, c.ids, c.eps = ROTARY, px, pcos, psin, poffsets, direction
+    c.B, c.T, c.S, c.H, c.G, c.D, c.y = B, T, rows, H, half, D, data_of(y)
+    perform(&c, (x, cos, sin, offsets, y))
     return y
 
 
@@ -597,10 +739,10 @@ def linear_packed(x, packed, size outputs, bias=None, residual=None, activation=
         raise wrong_shape(packed, "packed", f"({(outputs + 31) // 32}, {K}, 32)")
     cdef lg_finish f = finish_of(bias, residual, activation, M, outputs)
     cdef cnp.ndarray y = empty_with(x, cnp.PyArray_NDIM(x) - 1, outputs)
-    cdef int status
-    with nogil:
-        status = chosen.linear_packed(px, ppacked, f, M, K, outputs, data_of(y))
-    finish(status)
+    cdef Call c
+    c.kernel, c.x, c.weight, c.finish = LINEAR_PACKED, px, ppacked, f
+    c.B, c.T, c.S, c.y = M, K, outputs, data_of(y)
+    perform(&c, (x, packed, bias, residual, y))
     return y
 
 
@@ -644,10 +786,27 @@ def embedding(ids, table):
     if not inside(pids, count, 0, V):
         check_ids(ids, V)
     cdef cnp.ndarray y = empty_with(ids, cnp.PyArray_NDIM(ids), C)
-    cdef int status
-    with nogil:
-        status = chosen.embedding(pids, ptable, count, V, C, data_of(y))
-    finish(status)
+    cdef Call c
+    c.kernel, c.ids, c.x, c.B, c.T, c.S, c.y = EMBEDDING, pids, ptable, count, V, C, data_of(y)
+    perform(&c, (ids, table, y))
+    return y
+
+
+def add_positions(x, table, offsets):
+    cdef float *px = floats(x, "x")
+    cdef float *ptable = matrix(table, "table")
+    cdef size C = cnp.PyArray_DIM(table, 1)
+    if cnp.PyArray_NDIM(x) != 3 or cnp.PyArray_DIM(x, 2) != C:
+        raise wrong_shape(x, "x", f"(batch, time, {C})")
+    cdef size B = cnp.PyArray_DIM(x, 0), T = cnp.PyArray_DIM(x, 1)
+    cdef size rows = cnp.PyArray_DIM(table, 0)
+    cdef int64_t *poffsets = integers(offsets, "offsets", B)
+    room_for(offsets, poffsets, B, T, rows)
+    cdef cnp.ndarray y = empty_like(x)
+    cdef Call c
+    c.kernel, c.x, c.weight, c.ids = ADD_POSITIONS, px, ptable, poffsets
+    c.B, c.T, c.S, c.H, c.y = B, T, C, rows, data_of(y)
+    perform(&c, (x, table, offsets, y))
     return y
 
 
@@ -772,10 +931,10 @@ def cache_append(k, v, keys, values, lengths):
     cdef size S = cnp.PyArray_DIM(values, 2)
     cdef int64_t *plengths = integers(lengths, "lengths", B)
     room_for(lengths, plengths, B, T, S)
-    cdef int status
-    with nogil:
-        status = chosen.cache_append(pk, pv, pkeys, pvalues, plengths, B, T, S, G, D)
-    finish(status)
+    cdef Call c
+    c.kernel, c.k, c.v, c.y, c.y2, c.ids = CACHE_APPEND, pk, pv, pkeys, pvalues, plengths
+    c.B, c.T, c.S, c.G, c.D = B, T, S, G, D
+    perform(&c, (k, v, keys, values, lengths))
 
 
 def cached_attention(q, keys, values, lengths):
@@ -793,11 +952,10 @@ def cached_attention(q, keys, values, lengths):
     cdef int64_t *plengths = integers(lengths, "lengths", B)
     room_for(lengths, plengths, B, T, S)
     cdef cnp.ndarray y = empty_like(q)
-    cdef int status
-    with nogil:
-        status = chosen.cached_attention(pq, pkeys, pvalues, plengths, B, T, S, H, G, D,
-                                         data_of(y))
-    finish(status)
+    cdef Call c
+    c.kernel, c.q, c.x, c.weight, c.ids = CACHED_ATTENTION, pq, pkeys, pvalues, plengths
+    c.B, c.T, c.S, c.H, c.G, c.D, c.y = B, T, S, H, G, D, data_of(y)
+    perform(&c, (q, keys, values, lengths, y))
     return y
 
 

@@ -75,6 +75,8 @@ typedef struct {
                lg_size M, lg_size K, lg_size N, float *c))                                         \
     K(embedding, (const int64_t *ids, const float *table, lg_size count, lg_size V, lg_size C,     \
                   float *y))                                                                       \
+    K(add_positions, (const float *x, const float *table, const int64_t *offsets, lg_size B,       \
+                      lg_size T, lg_size C, lg_size rows, float *y))                               \
     K(embedding_backward, (const float *dy, const int64_t *ids, lg_size count, lg_size V,          \
                            lg_size C, float *dtable))                                              \
     K(dropout, (const float *x, double p, uint64_t seed, lg_size count, float *y))                 \

@@ -53,3 +53,28 @@ static int embedding_backward(const float *dy, const int64_t *ids, lg_size count
     return lg_parallel((C + COLUMN_GROUP - 1) / COLUMN_GROUP, row_grain(COLUMN_GROUP * count),
                        embedding_backward_columns, &t);
 }
+
+struct position_task {
+    const float *x, *table;
+    const int64_t *offsets;
+    lg_size T, C;
+    float *y;
+};
+
+static int add_position_rows(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const struct position_task *t = context;
+    for (lg_size i = begin; i < end; i++) { /* i = (b, t) */
+        const float *x = t->x + i * t->C, *p = t->table + (t->offsets[i / t->T] + i % t->T) * t->C;
+        float *y = t->y + i * t->C;
+        FOR_VECTORS(t->C, c, store(y + c, load(x + c) + load(p + c)),
+                    store_part(y + c, load_part(x + c, left, 0) + load_part(p + c, left, 0), left));
+    }
+    return LG_OK;
+}
+
+static int add_positions(const float *x, const float *table, const int64_t *offsets, lg_size B,
+                         lg_size T, lg_size C, lg_size rows, float *y) {
+    if (T > rows || !ids_within(offsets, B, rows - T + 1)) return LG_BAD_INDEX;
+    struct position_task t = {x, table, offsets, T, C, y};
+    return lg_parallel(B * T, row_grain(C), add_position_rows, &t);
+}

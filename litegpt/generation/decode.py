@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from litegpt import kernels
 from litegpt.generation.sampling import Sampling
 from litegpt.models import GPTModel
+from litegpt.models.decoding import DecodingStep
 from litegpt.nn.arrays import token_ids
 from litegpt.nn.random import Seed, draw_seed
 
@@ -143,6 +144,7 @@ def _decode(
     window[:, :length] = prompt[:, -length:]
     arguments = sampling.kernel_arguments(model.vocab_size)
     cache = model.new_cache(rows, min(limit, length + max_new_tokens - 1))
+    step = DecodingStep(model, cache)
     with model.evaluating(), model.packed_weights():
         logits = model.next_logits(window[:, :length], cache)  # (B, P) -> (B, V)
         for remaining in range(max_new_tokens - 1, -1, -1):
@@ -153,15 +155,14 @@ def _decode(
             if length < limit:
                 window[:, length] = ids
                 length += 1
-                cached = use_cache
+                if use_cache:
+                    logits = step(ids)  # (B,) -> (B, V)
+                    continue
             else:  # every token's position changes: nothing cached holds any more
                 window[:, :-1] = window[:, 1:]
                 window[:, -1] = ids
-                cached = False
-            if not cached:
-                cache.reset()
-            new = ids[:, None] if cached else window[:, :length]
-            logits = model.next_logits(new, cache)  # (B, T) -> (B, V)
+            cache.reset()
+            logits = model.next_logits(window[:, :length], cache)  # (B, T) -> (B, V)
 
 
 def _until_stopped(tokens: Iterator[np.ndarray], stop_ids: Sequence[int]) -> Iterator[np.ndarray]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from litegpt.kernels import reference, threads
 
@@ -69,6 +69,14 @@ def use_backend(name: str) -> Iterator[None]:
         yield
     finally:
         set_backend(before)
+
+
+def new_program() -> Any:
+    """An empty `_native.Program`, which records kernel calls to make them again without Python.
+
+    None on the numpy rung, which has no use for one.
+    """
+    return _native.Program() if _native and backend() != "numpy" else None
 
 
 def num_threads() -> int:

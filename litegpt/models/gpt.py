@@ -20,6 +20,7 @@ from litegpt.nn.dropout import Dropout
 from litegpt.nn.embedding import Embedding
 from litegpt.nn.linear import Linear
 from litegpt.nn.module import Module
+from litegpt.nn.position import RotaryPositionalEncoding
 from litegpt.nn.random import Seed, generator
 
 
@@ -198,6 +199,9 @@ class GPTModel(Module):
         """An empty cache for next_logits, of capacity positions (max_seq_len if None)."""
         config = self.config
         capacity = self.max_seq_len if capacity is None else min(capacity, self.max_seq_len)
+        for module in self.modules():
+            if isinstance(module, RotaryPositionalEncoding):
+                module.reach(capacity)  # now, since recorded steps keep to the tables they met
         return KVCache(self.num_layers, batch, config.num_kv_heads, config.head_dim, capacity)
 
     def next_logits(self, input_ids: ArrayLike, cache: KVCache | None = None) -> np.ndarray:
@@ -228,7 +232,7 @@ class GPTModel(Module):
         if longest > self.max_seq_len:
             raise ValueError(f"{longest} positions are more than max_seq_len {self.max_seq_len}")
         if self.position_encoding is not None:
-            x += self.position_encoding.at(lengths[:, None] + np.arange(new))
+            x = self.position_encoding.add(x, lengths)
         for block, layer in zip(self.blocks, cache.layers, strict=True):
             x = block(x, cache=layer)
         cache.advance(new)

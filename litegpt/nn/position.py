@@ -40,9 +40,9 @@ class PositionalEncoding(Module):
         """The vectors, and backward, which has nothing to do."""
         return self.forward(seq_len), lambda dy: None
 
-    def at(self, positions: np.ndarray) -> np.ndarray:
-        """The vectors of positions (B, T) int64: (B, T, C)."""
-        return kernels.embedding(positions, self.table)
+    def add(self, x: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """x (B, T, C) plus the vectors of its places, row b's first token at offsets[b] (int64)."""
+        return kernels.add_positions(x, self.table, offsets)
 
 
 class LearnedPositionalEncoding(Module):
@@ -69,9 +69,9 @@ class LearnedPositionalEncoding(Module):
 
         return self.forward(seq_len), backward
 
-    def at(self, positions: np.ndarray) -> np.ndarray:
-        """The vectors of positions (B, T) int64: (B, T, C)."""
-        return kernels.embedding(positions, self.weight.data)
+    def add(self, x: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """x (B, T, C) plus the vectors of its places, row b's first token at offsets[b] (int64)."""
+        return kernels.add_positions(x, self.weight.data, offsets)
 
 
 class RotaryPositionalEncoding(Module):
@@ -89,7 +89,7 @@ class RotaryPositionalEncoding(Module):
         self.rates = theta ** (-np.arange(0, head_dim, 2) / head_dim)  # (D/2,) float64
         self.cos = self.sin = np.empty((0, head_dim // 2), np.float32)
 
-    def _reach(self, positions: int) -> None:
+    def reach(self, positions: int) -> None:
         """Makes the tables long enough, but never longer than max_seq_len."""
         if len(self.cos) < min(positions, self.max_seq_len):
             length = min(self.max_seq_len, max(64, 2 * positions))
@@ -102,7 +102,7 @@ class RotaryPositionalEncoding(Module):
 
         A position outside 0..max_seq_len - 1: IndexError.
         """
-        self._reach(int(offsets.max(initial=0)) + x.shape[1])
+        self.reach(int(offsets.max(initial=0)) + x.shape[1])
         return kernels.rotary(x, self.cos, self.sin, offsets)
 
     def backward(self, dy: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -124,7 +124,8 @@ def test_sinusoidal_positions(width: int) -> None:
 def test_learned_positions() -> None:
     encoding = LearnedPositionalEncoding(20, 6, seed=0)
     assert np.array_equal(encoding(7), encoding.weight.data[:7])
-    assert np.array_equal(encoding.at(np.array([[3], [0]]))[:, 0], encoding.weight.data[[3, 0]])
+    placed = encoding.add(np.zeros((2, 1, encoding.weight.shape[1]), np.float32), np.array([3, 0]))
+    assert np.array_equal(placed[:, 0], encoding.weight.data[[3, 0]])
     with pytest.raises(ValueError, match="21 is outside"):
         encoding(21)
 

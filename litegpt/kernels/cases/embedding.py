@@ -9,6 +9,7 @@ from litegpt.kernels.cases.case import (
     LENGTHS,
     NORMAL,
     SPECIAL,
+    SUBNORMAL,
     Arguments,
     Case,
     Gradient,
@@ -50,6 +51,30 @@ def _embedding_gradient(
 
 def _special_table(rng: np.random.Generator) -> Arguments:
     return {"ids": rng.integers(0, 3, 7), "table": np.resize(SPECIAL, (3, 37))}
+
+
+def _add_positions(
+    rng: np.random.Generator, rows: int, length: int, width: int, first: int
+) -> Arguments:
+    return {
+        "x": normal(rng, rows, length, width),
+        "table": normal(rng, first + length + rows, width),
+        "offsets": first + np.arange(rows),
+    }
+
+
+def _add_positions_gradient(
+    twin: Any, arguments: Arguments, outputs: Outputs, dy: np.ndarray
+) -> Arguments:
+    positions = arguments["offsets"][:, None] + np.arange(dy.shape[1])
+    dtable = np.zeros_like(arguments["table"])
+    twin.embedding_backward(dy, positions, dtable)
+    return {"x": dy, "table": dtable}
+
+
+def _add_positions_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
+    """One rounding of the sum."""
+    return [EPS * np.abs(outputs[0]) + SUBNORMAL]
 
 
 def _rotary_inputs(
@@ -112,6 +137,15 @@ _ROTARY_SIZES = (
 _ROTARY_TIMED = {"512x9x64": (512, 9, 64, 32, 0), "1x9x64": (1, 9, 64, 32, 100)}
 
 CASES = (
+    Case(
+        "add_positions",
+        _add_positions,
+        (*((2, 3, width, 1) for width in LENGTHS), (0, 3, 8, 0), (2, 0, 8, 0), (3, 65, 129, 7)),
+        _add_positions_bound,
+        {"12x64x128": (12, 64, 128, 0), "1x512x768": (1, 512, 768, 0)},
+        gradient=Gradient(_add_positions_gradient, sizes=((2, 3, 5, 1),)),
+        moved=lambda arguments: 3.0 * arguments["x"].nbytes,
+    ),
     Case(
         "embedding",
         _embedding,

@@ -31,7 +31,7 @@ from litegpt.kernels.reference.attention import (
     causal_attention_backward,
 )
 from litegpt.kernels.reference.dropout import dropout
-from litegpt.kernels.reference.embedding import embedding, embedding_backward
+from litegpt.kernels.reference.embedding import add_positions, embedding, embedding_backward
 from litegpt.kernels.reference.linear import (
     linear,
     linear_backward,
@@ -53,6 +53,7 @@ from litegpt.kernels.reference.softmax import softmax, softmax_backward
 
 __all__ = [
     "adamw",
+    "add_positions",
     "cache_append",
     "cached_attention",
     "causal_attention",

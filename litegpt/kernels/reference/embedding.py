@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from litegpt.kernels.reference.rotary import check_positions
+
 
 def check_ids(ids: np.ndarray, rows: int) -> None:
     """IndexError naming the first id outside 0..rows-1 and its place in the flattened ids."""
@@ -27,3 +29,13 @@ def embedding_backward(dy: np.ndarray, ids: np.ndarray, dtable: np.ndarray) -> N
     """Adds each row of dy (..., C) into the row of dtable (V, C) that its id names, in order."""
     check_ids(ids, dtable.shape[0])
     np.add.at(dtable, ids.reshape(-1), dy.reshape(-1, dy.shape[-1]))
+
+
+def add_positions(x: np.ndarray, table: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """y[b, t] = x[b, t] + table[offsets[b] + t]: (B, T, C), (positions, C), (B,) int64 -> (B, T, C).
+
+    Its backward pass is embedding_backward, with the positions as ids. A position outside the
+    table: IndexError.
+    """
+    check_positions(offsets, x.shape[1], table.shape[0])
+    return x + table[offsets[:, None] + np.arange(x.shape[1])]
