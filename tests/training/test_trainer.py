@@ -46,6 +46,21 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(backend) -> None:
     assert weights(first) == weights(second)
 
 
+def test_one_thread_gives_the_weights_that_all_give(compiled, request) -> None:
+    """At the default size of `litegpt train`, where the work is really shared."""
+
+    def run() -> dict[str, bytes]:
+        model = GPTModel(65, 64, 4, 4, 128, dropout=0.1, seed=0)
+        data = TextWindows(np.tile(TEXT, 4), 64)
+        trainer = Trainer(model, data, TrainConfig(max_steps=3, eval_steps=1))
+        trainer.fit()
+        return weights(trainer)
+
+    all_threads = run()
+    request.getfixturevalue("one_thread")
+    assert run() == all_threads
+
+
 def test_another_seed_gives_others() -> None:
     first, second = make_trainer(max_steps=2), make_trainer(max_steps=2, seed=8)
     first.fit(), second.fit()
