@@ -28,6 +28,11 @@ cdef extern from "pool.h" nogil:
     int lg_num_threads()
     void lg_set_num_threads(int count)
 
+cdef extern from "blocks.h":
+    size_t LG_SMALLEST_BLOCK
+    void *lg_take_block(size_t bytes, size_t *capacity)
+    void lg_give_block(void *memory, size_t capacity)
+
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident()
     void *PyMem_Realloc(void *memory, size_t bytes)
@@ -241,8 +246,37 @@ cdef inline size rows_of(object a, size width):
     return rows
 
 
+cdef class Block:
+    """Memory of an array, given back when the last view of it is gone."""
+    cdef void *memory
+    cdef size_t capacity
+
+    def __dealloc__(self):
+        if self.memory != NULL:
+            lg_give_block(self.memory, self.capacity)
+
+
+cdef cnp.ndarray new_array(int axes, cnp.npy_intp *dims):
+    """A new float32 array, content undefined; a large one stands in memory used before."""
+    cdef size_t count = 1
+    cdef int i
+    for i in range(axes):
+        if dims[i] > 0 and count > (<size_t>1 << 60) // <size_t>dims[i]:
+            raise MemoryError("an array of more than 2^60 entries")
+        count *= <size_t>dims[i]
+    if count * 4 < LG_SMALLEST_BLOCK:
+        return cnp.PyArray_SimpleNew(axes, dims, cnp.NPY_FLOAT32)
+    cdef Block block = Block()
+    block.memory = lg_take_block(count * 4, &block.capacity)
+    if block.memory == NULL:
+        raise MemoryError(f"no memory for an array of {count * 4} bytes")
+    cdef cnp.ndarray a = cnp.PyArray_SimpleNewFromData(axes, dims, cnp.NPY_FLOAT32, block.memory)
+    cnp.set_array_base(a, block)
+    return a
+
+
 cdef inline cnp.ndarray empty_like(object a):
-    return cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.NPY_FLOAT32)
+    return new_array(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a))
 
 
 cdef cnp.ndarray empty_with(object a, int kept, size length):
@@ -254,7 +288,7 @@ cdef cnp.ndarray empty_with(object a, int kept, size length):
     for i in range(kept):
         dims[i] = cnp.PyArray_DIM(a, i)
     dims[kept] = length
-    return cnp.PyArray_SimpleNew(kept + (length >= 0), dims, cnp.NPY_FLOAT32)
+    return new_array(kept + (length >= 0), dims)
 
 
 cdef inline float *data_of(cnp.ndarray a) noexcept nogil:
@@ -722,7 +756,7 @@ def pack_linear(weight, bint transposed=False):
     cdef size K = cnp.PyArray_DIM(weight, 1 if transposed else 0)
     cdef cnp.npy_intp dims[3]
     dims[0], dims[1], dims[2] = (N + 31) // 32, K, 32
-    cdef cnp.ndarray packed = cnp.PyArray_SimpleNew(3, dims, cnp.NPY_FLOAT32)
+    cdef cnp.ndarray packed = new_array(3, dims)
     cdef int status
     with nogil:
         status = chosen.pack_linear(pweight, transposed, K, N, data_of(packed))
@@ -768,7 +802,7 @@ def matmul(a, b, bint transpose_a=False, bint transpose_b=False):
     for i in range(axes - 2):
         dims[i] = cnp.PyArray_DIM(a, i)
     dims[axes - 2], dims[axes - 1] = M, N
-    cdef cnp.ndarray c = cnp.PyArray_SimpleNew(axes, dims, cnp.NPY_FLOAT32)
+    cdef cnp.ndarray c = new_array(axes, dims)
     cdef int status
     with nogil:
         status = chosen.matmul(pa, pb, transpose_a, transpose_b, batch, M, K, N, data_of(c))
@@ -873,7 +907,7 @@ def causal_attention(q, k, v, key_mask=None, double dropout=0.0, uint64_t seed=0
     cdef cnp.npy_intp shape[3]
     shape[0], shape[1], shape[2] = B, H, T
     cdef cnp.ndarray y = empty_like(q)
-    cdef cnp.ndarray lse = cnp.PyArray_SimpleNew(3, shape, cnp.NPY_FLOAT32)
+    cdef cnp.ndarray lse = new_array(3, shape)
     cdef int status
     with nogil:
         status = chosen.causal_attention(pq, pk, pv, pmask, dropout, seed, B, T, S, H, G, D,
