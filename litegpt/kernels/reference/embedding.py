@@ -34,8 +34,8 @@ def embedding_backward(dy: np.ndarray, ids: np.ndarray, dtable: np.ndarray) -> N
 def add_positions(x: np.ndarray, table: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """y[b, t] = x[b, t] + table[offsets[b] + t].
 
-    x and y are (B, T, C), table (positions, C), offsets (B,) int64. Its backward pass is embedding_backward, with the positions as ids. A position outside the
-    table: IndexError.
+    x and y are (B, T, C), table (positions, C), offsets (B,) int64. Its backward pass is
+    embedding_backward, with the positions as ids. A position outside the table: IndexError.
     """
     check_positions(offsets, x.shape[1], table.shape[0])
     return x + table[offsets[:, None] + np.arange(x.shape[1])]
