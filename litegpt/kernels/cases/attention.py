@@ -16,7 +16,12 @@ from litegpt.kernels.cases.case import (
     normal,
     sum_error,
 )
-from litegpt.kernels.reference.attention import KEY_BLOCK, _causal_scores, _probabilities
+from litegpt.kernels.reference.attention import (
+    KEY_BLOCK,
+    _causal_scores,
+    _heads_first,
+    _probabilities,
+)
 
 
 def _views(rng: np.random.Generator, batch: int, length: int, width: int, *heads: int) -> Any:
@@ -60,7 +65,8 @@ def _causal_backward(rng: np.random.Generator, *size: Any) -> Arguments:
 def _score_error(arguments: Arguments) -> tuple[np.ndarray, np.ndarray]:
     """The probabilities (B, H, T, S), and what rounding of their scores may do to each."""
     q, k = arguments["q"], arguments["k"]
-    scores = _causal_scores(q, k, arguments["key_mask"])
+    heads = q.shape[2]
+    scores = _causal_scores(_heads_first(q, heads), _heads_first(k, heads), arguments["key_mask"])
     _, lse = reference.causal_attention(q, k, arguments["v"], arguments["key_mask"])
     p = _probabilities(scores, lse)
     k_all = np.repeat(np.abs(k), q.shape[2] // k.shape[2], axis=2)

@@ -17,12 +17,15 @@ from litegpt.kernels.reference.rotary import check_positions
 KEY_BLOCK = 32  # positions in a block of cached keys
 
 
+def _heads_first(x: np.ndarray, heads: int) -> np.ndarray:
+    """Each of the heads with what it reads: (B, S, G, D) -> (B, H, S, D)."""
+    return np.repeat(x.swapaxes(1, 2), heads // x.shape[2], axis=1)
+
+
 def _causal_scores(q: np.ndarray, k: np.ndarray, key_mask: np.ndarray | None) -> np.ndarray:
-    """q k^T / sqrt(D), -inf where a query may not look: (B, H, T, S)."""
-    length, heads, width = q.shape[1:]
-    attended = k.shape[1]
-    k = np.repeat(k, heads // k.shape[2], axis=2)  # (B, S, G, D) -> (B, S, H, D)
-    scores = np.einsum("bthd,bshd->bhts", q, k) / np.sqrt(q.dtype.type(width))
+    """q k^T / sqrt(D), -inf where a query may not look: twice (B, H, ., D) -> (B, H, T, S)."""
+    (length, width), attended = q.shape[2:], k.shape[2]
+    scores = q @ k.swapaxes(-1, -2) / np.sqrt(q.dtype.type(width))
     if key_mask is not None:
         scores = scores + key_mask[:, None, None, :]
     allowed = np.arange(attended) <= np.arange(length)[:, None] + (attended - length)  # (T, S)
@@ -61,14 +64,14 @@ def causal_attention(
     S, dropout, seed). Returns y (B, T, H, D) and the log of each row's sum of exponentials, lse
     (B, H, T). A row with nothing to attend to gives zeros, and lse -inf.
     """
-    heads = q.shape[2]
+    q, k, v = (_heads_first(x, q.shape[2]) for x in (q, k, v))
     scores = _causal_scores(q, k, key_mask)  # (B, H, T, S)
     top = scores.max(axis=-1, initial=-np.inf)
     top = np.where(np.isneginf(top), 0, top)
     with np.errstate(divide="ignore"):
         lse = np.log(np.exp(scores - top[..., None]).sum(axis=-1)) + top  # (B, H, T)
     p = _probabilities(scores, lse) * _dropout_scale(scores.shape, dropout, seed)
-    y = np.einsum("bhts,bshd->bthd", p, np.repeat(v, heads // v.shape[2], axis=2))
+    y = (p @ v).swapaxes(1, 2)  # (B, H, T, D) -> (B, T, H, D)
     return np.ascontiguousarray(y, q.dtype), np.ascontiguousarray(lse, q.dtype)
 
 
@@ -89,20 +92,18 @@ def causal_attention_backward(
     dq = dS k / sqrt(D), dk = dS^T q / sqrt(D); the heads of a group add up in dk and dv.
     """
     heads, width = q.shape[2:]
-    groups = k.shape[2]
-    repeat = heads // groups
+    per_group = (k.shape[0], k.shape[2], heads // k.shape[2], k.shape[1], width)  # B G H/G S D
+    q, k, v, dy, y = (_heads_first(x, heads) for x in (q, k, v, dy, y))
     p = _probabilities(_causal_scores(q, k, key_mask), lse)  # (B, H, T, S)
     drop = _dropout_scale(p.shape, dropout, seed)
-    k_all, v_all = np.repeat(k, repeat, axis=2), np.repeat(v, repeat, axis=2)  # (B, S, H, D)
-    dp = np.einsum("bthd,bshd->bhts", dy, v_all) * drop
-    delta = np.einsum("bthd,bthd->bht", dy, y)
-    ds = p * (dp - delta[..., None]) / np.sqrt(q.dtype.type(width))
-    dq = np.einsum("bhts,bshd->bthd", ds, k_all)
-    dk = np.einsum("bhts,bthd->bshd", ds, q)
-    dv = np.einsum("bhts,bthd->bshd", p * drop, dy)
-    per_group = (*k.shape[:2], groups, repeat, width)  # (B, S, G, H/G, D)
-    dk, dv = dk.reshape(per_group).sum(axis=3), dv.reshape(per_group).sum(axis=3)
-    return tuple(np.ascontiguousarray(g, q.dtype) for g in (dq, dk, dv))  # type: ignore[return-value]
+    dp = (dy @ v.swapaxes(-1, -2)) * drop
+    delta = (dy * y).sum(axis=-1, keepdims=True)
+    ds = p * (dp - delta) / np.sqrt(q.dtype.type(width))
+    dq = ds @ k  # (B, H, T, S) (B, H, S, D) -> (B, H, T, D)
+    dk = (ds.swapaxes(-1, -2) @ q).reshape(per_group).sum(axis=2)  # -> (B, G, S, D)
+    dv = ((p * drop).swapaxes(-1, -2) @ dy).reshape(per_group).sum(axis=2)
+    dq, dk, dv = (np.ascontiguousarray(g.swapaxes(1, 2), q.dtype) for g in (dq, dk, dv))
+    return dq, dk, dv
 
 
 def cache_append(
