@@ -126,6 +126,9 @@ INLINE float largest_vf(vf v) {
     return larger(larger(fours[0][0], fours[0][2]), larger(fours[0][1], fours[0][3]));
 }
 
+/* Long sums are taken in float within a block of so many, in double from block to block. */
+enum { SUM_BLOCK = 1024 };
+
 /* Whether any lane of a mask (0 or -1 each) is set. */
 INLINE int any_vi(vi mask) {
 #if defined(LG_AVX512)

@@ -1,8 +1,6 @@
 /* Cross-entropy of logits against target ids. */
 #include "../vmath.h"
 
-enum { SUM_BLOCK = 1024 }; /* long sums go in float within a block, in double from block to block */
-
 INLINE float row_largest(const float *x, lg_size n) {
     vf top = splat(-INFINITY);
     FOR_VECTORS(n, i, top = max_vf(top, load(x + i)),
