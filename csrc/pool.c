@@ -12,7 +12,7 @@
 #include <time.h>
 
 #define SPIN_NANOSECONDS 50000
-#define PIECES_PER_THREAD 4 /* so that a slow thread can be relieved */
+#define PIECES_PER_THREAD 16 /* so that unequal pieces and slow threads even out */
 
 #if defined(__x86_64__)
 #define RELAX() __builtin_ia32_pause()

@@ -249,19 +249,32 @@ static int linear_backward(const float *dy, const float *x, const float *weight,
                                 .c = dweight});
 }
 
-static int matmul(const float *a, const float *b, int transpose_a, int transpose_b, lg_size batch,
-                  lg_size M, lg_size K, lg_size N, float *c) {
-    for (lg_size i = 0; i < batch; i++) {
-        int status = product((lg_product){
-            .a = {a + i * M * K, transpose_a ? 1 : K, transpose_a ? M : 1},
-            .b = b + i * K * N,
-            .b_row = transpose_b ? 1 : N,
-            .b_column = transpose_b ? K : 1,
-            .M = M,
-            .K = K,
-            .N = N,
-            .c = c + i * M * N});
+/* Products [begin, end) of a batch, from its first one. */
+static int matmul_products(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    for (lg_size i = begin; i < end; i++) {
+        lg_product p = *(const lg_product *)context;
+        p.a.data += i * p.M * p.K;
+        p.b += i * p.K * p.N;
+        p.c += i * p.M * p.N;
+        int status = product(p);
         if (status != LG_OK) return status;
     }
     return LG_OK;
+}
+
+static int matmul(const float *a, const float *b, int transpose_a, int transpose_b, lg_size batch,
+                  lg_size M, lg_size K, lg_size N, float *c) {
+    lg_product first = {.a = {a, transpose_a ? 1 : K, transpose_a ? M : 1},
+                        .b = b,
+                        .b_row = transpose_b ? 1 : N,
+                        .b_column = transpose_b ? K : 1,
+                        .M = M,
+                        .K = K,
+                        .N = N,
+                        .c = c};
+    /* Small products are shared out whole; large ones are cut up, one after the other. */
+    const lg_size work = (M + 1) * (K + 1) * (N + 1);
+    if (batch < 2 * lg_num_threads() || work > 64 * PRODUCT_GRAIN)
+        return matmul_products(&first, 0, batch);
+    return lg_parallel(batch, 1 + PRODUCT_GRAIN / work, matmul_products, &first);
 }
