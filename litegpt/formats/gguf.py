@@ -1,0 +1,269 @@
+"""GGUF files: metadata, and tensors in blocks, read where they lie in the file.
+
+The format: github.com/ggml-org/ggml, docs/gguf.md, versions 2 and 3, little-endian. A header, then
+metadata (key, type, value), then for each tensor its name, sizes, type and offset; then, aligned,
+the tensors. Nothing in a file is believed: every length is checked against the file's size before
+it is used, and counts have a bound, so that opening takes little time and no memory to speak of.
+"""
+
+import mmap
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from litegpt.formats.errors import ModelFormatError
+from litegpt.formats.gguf_types import TENSOR_TYPES, TensorType, decode
+
+MAGIC = b"GGUF"
+ALIGNMENT = "general.alignment"
+DEFAULT_ALIGNMENT = 32
+STRING, ARRAY, BOOL = 8, 9, 7
+NUMBERS: dict[int, np.dtype[Any]] = {  # types of metadata
+    0: np.dtype("<u1"),
+    1: np.dtype("<i1"),
+    2: np.dtype("<u2"),
+    3: np.dtype("<i2"),
+    4: np.dtype("<u4"),
+    5: np.dtype("<i4"),
+    6: np.dtype("<f4"),
+    BOOL: np.dtype("<u1"),
+    10: np.dtype("<u8"),
+    11: np.dtype("<i8"),
+    12: np.dtype("<f8"),
+}
+
+_MOST_ENTRIES = 1 << 16  # of metadata, and of tensors
+_MOST_STRINGS = 1 << 20  # in all arrays; the largest vocabularies and merges have 800,000
+_MOST_TEXT = 1 << 24  # bytes of one value made of text
+_LONGEST_NAME = (1 << 16) - 1
+_MOST_AXES = 4
+_SIZE = struct.Struct("<Q").unpack_from
+
+_TensorInfo = tuple[tuple[int, ...], TensorType, int]  # shape, type, offset within the data
+
+
+@dataclass(frozen=True)
+class TensorPlace:
+    """A tensor's shape, rows first (the file has sizes in the opposite order), and its bytes."""
+
+    shape: tuple[int, ...]
+    form: TensorType
+    start: int  # in the file
+    nbytes: int
+
+
+class Metadata(Mapping[str, Any]):
+    """Key -> str, int, float, bool, list of str, or an array of numbers; read when asked for."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, Callable[[], Any]] = {}
+
+    def add(self, key: str, read: Callable[[], Any]) -> None:
+        self._read[key] = read
+
+    def __getitem__(self, key: str) -> Any:
+        return self._read[key]()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._read
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read)
+
+    def __len__(self) -> int:
+        return len(self._read)
+
+
+class GgufFile:
+    """`metadata` and `tensors` (name -> TensorPlace) of a file; the weights when asked for.
+
+    ModelFormatError names the file, and the field or tensor, for all that isn't as it should be.
+    The file is mapped: as long as this is in use, it must not shrink.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metadata = Metadata()
+        self.tensors: dict[str, TensorPlace] = {}
+        self._strings = 0  # in arrays so far
+        with path.open("rb") as file:
+            if file.read(4) != MAGIC:
+                raise self._refuse("not a GGUF file")
+            self._bytes: mmap.mmap = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._end = len(self._bytes)
+        self._at, self._reading = 4, "header"
+        self._header()
+
+    def read(self, name: str) -> np.ndarray:
+        """A tensor's numbers, whatever its type: float32, of its shape."""
+        place = self.tensors[name]
+        return decode(self.blocks(name), place.form).reshape(place.shape)
+
+    def blocks(self, name: str) -> np.ndarray:
+        """A tensor as it lies in the file: (rows, groups, block bytes) uint8, not writable."""
+        place = self.tensors[name]
+        flat = np.frombuffer(self._bytes, np.uint8, place.nbytes, place.start)
+        rows = prod(place.shape[:-1])
+        return flat.reshape(rows, place.shape[-1] // place.form.group, place.form.block_bytes)
+
+    def _refuse(self, problem: str) -> ModelFormatError:
+        return ModelFormatError(f"{self.path}: {problem}")
+
+    def _beyond(self) -> ModelFormatError:
+        return self._refuse(f"{self._reading}: ends beyond the file's {self._end} bytes")
+
+    def _header(self) -> None:
+        version = self._number("<I")
+        if version not in (2, 3):
+            swapped = int.from_bytes(version.to_bytes(4, "big"), "little")
+            kind = "big-endian" if swapped in (2, 3) else f"version {version}"
+            raise self._refuse(f"a GGUF file of {kind}; versions 2 and 3, little-endian, are read")
+        tensors, entries = self._number("<Q"), self._number("<Q")
+        for count, what in ((tensors, "tensors"), (entries, "metadata entries")):
+            if count > _MOST_ENTRIES:
+                raise self._refuse(f"header: {count} {what}; at most {_MOST_ENTRIES} are read")
+        for _ in range(entries):
+            self._entry()
+        alignment = self.metadata.get(ALIGNMENT, DEFAULT_ALIGNMENT)
+        if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20 or alignment % 8:
+            raise self._refuse(f"{ALIGNMENT} must be a multiple of 8 up to 2^20, not {alignment!r}")
+        infos: dict[str, _TensorInfo] = {}
+        for _ in range(tensors):
+            self._tensor_info(infos)
+        data = -(-self._at // alignment) * alignment
+        for name, info in infos.items():
+            self.tensors[name] = self._place(name, info, data, alignment)
+        self._check_overlaps()
+
+    def _skip(self, count: int) -> int:
+        """Where the next bytes begin; they must be in the file."""
+        start, self._at = self._at, self._at + count
+        if self._at > self._end:
+            raise self._beyond()
+        return start
+
+    def _number(self, layout: str) -> int:
+        return struct.unpack_from(layout, self._bytes, self._skip(struct.calcsize(layout)))[0]
+
+    def _name(self, what: str) -> str:
+        length = self._number("<Q")
+        if length > _LONGEST_NAME:
+            raise self._refuse(f"{what} {self._reading}: a name of {length} bytes")
+        start = self._skip(length)
+        return self._text(start, length, what)
+
+    def _text(self, start: int, length: int, field: str) -> str:
+        try:
+            return self._bytes[start : start + length].decode()
+        except UnicodeDecodeError as error:
+            raise self._refuse(f"{field}: not UTF-8 ({error.reason})") from None
+
+    def _entry(self) -> None:
+        self._reading = f"metadata entry {len(self.metadata)}"
+        key = self._name("key of")
+        if key in self.metadata:
+            raise self._refuse(f"{key} is there twice")
+        self._reading = key
+        kind = self._number("<I")
+        if kind == ARRAY:
+            self._array(key)
+        elif kind == STRING:
+            length = self._number("<Q")
+            start = self._skip(length)
+            if length > _MOST_TEXT:
+                raise self._refuse(f"{key}: a text of {length} bytes; at most {_MOST_TEXT}")
+            self.metadata.add(key, lambda: self._text(start, length, key))
+        else:
+            array = self._numbers(key, kind, 1)
+            value = array[0].item()
+            self.metadata.add(key, lambda: value)
+
+    def _array(self, key: str) -> None:
+        kind, count = self._number("<I"), self._number("<Q")
+        if kind == STRING:
+            start = self._skip_strings(key, count)
+            self.metadata.add(key, lambda: self._texts(start, count, key))
+        else:
+            array = self._numbers(key, kind, count)
+            self.metadata.add(key, lambda: array)
+
+    def _numbers(self, key: str, kind: int, count: int) -> np.ndarray:
+        if kind not in NUMBERS:
+            inside = "arrays in arrays aren't read" if kind == ARRAY else f"type {kind} is unknown"
+            raise self._refuse(f"{key}: {inside}")
+        start = self._skip(count * NUMBERS[kind].itemsize)
+        array = np.frombuffer(self._bytes, NUMBERS[kind], count, start)
+        if kind != BOOL:
+            return array
+        if count and array.max() > 1:
+            raise self._refuse(f"{key}: a truth value must be 0 or 1, not {array.max()}")
+        return array.view(np.bool_)
+
+    def _skip_strings(self, key: str, count: int) -> int:
+        """Where an array of strings begins, once it is known to end within the file."""
+        self._strings += count
+        if self._strings > _MOST_STRINGS:
+            raise self._refuse(f"{key}: {count} texts; arrays hold at most {_MOST_STRINGS} in all")
+        begin = at = self._at
+        last = self._end - 8
+        for _ in range(count):
+            if at > last:
+                raise self._beyond()
+            at += 8 + _SIZE(self._bytes, at)[0]
+        self._skip(at - begin)
+        if at - begin > _MOST_TEXT:
+            raise self._refuse(f"{key}: {at - begin} bytes of text; at most {_MOST_TEXT}")
+        return begin
+
+    def _texts(self, start: int, count: int, key: str) -> list[str]:
+        texts, at = [], start
+        for _ in range(count):
+            length = _SIZE(self._bytes, at)[0]
+            texts.append(self._text(at + 8, length, key))
+            at += 8 + length
+        return texts
+
+    def _tensor_info(self, infos: dict[str, _TensorInfo]) -> None:
+        self._reading = f"tensor {len(infos)}"
+        name = self._name("name of")
+        if name in infos:
+            raise self._refuse(f"tensor {name} is there twice")
+        self._reading = f"tensor {name}"
+        axes = self._number("<I")
+        if not 0 < axes <= _MOST_AXES:
+            raise self._refuse(f"tensor {name}: {axes} axes; allowed are 1 to {_MOST_AXES}")
+        shape = tuple(self._number("<Q") for _ in range(axes))[::-1]
+        kind, offset = self._number("<I"), self._number("<Q")
+        if kind not in TENSOR_TYPES:
+            known = ", ".join(form.name for form in TENSOR_TYPES.values())
+            raise self._refuse(f"tensor {name}: type {kind} isn't read; types read are {known}")
+        form = TENSOR_TYPES[kind]
+        if min(shape) < 1 or shape[-1] % form.group:
+            raise self._refuse(
+                f"tensor {name} has shape {shape}; sizes must be positive, and the last a "
+                f"multiple of {form.group} in {form.name}"
+            )
+        infos[name] = shape, form, offset
+
+    def _place(self, name: str, info: _TensorInfo, data: int, alignment: int) -> TensorPlace:
+        shape, form, offset = info
+        nbytes = prod(shape) // form.group * form.block_bytes
+        if offset % alignment:
+            raise self._refuse(f"tensor {name}: offset {offset} is no multiple of {alignment}")
+        if data + offset + nbytes > self._end:
+            raise self._refuse(
+                f"tensor {name}: {nbytes} bytes at offset {offset} end beyond the file's "
+                f"{self._end} bytes"
+            )
+        return TensorPlace(shape, form, data + offset, nbytes)
+
+    def _check_overlaps(self) -> None:
+        places = sorted((p.start, p.start + p.nbytes, name) for name, p in self.tensors.items())
+        for (_, end, first), (start, _, second) in zip(places, places[1:], strict=False):
+            if start < end:
+                raise self._refuse(f"tensors {first} and {second} overlap")
