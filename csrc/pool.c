@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define SPIN_NANOSECONDS 50000
+#define SPIN_NANOSECONDS 100000
 #define PIECES_PER_THREAD 16 /* so that unequal pieces and slow threads even out */
 
 #if defined(__x86_64__)

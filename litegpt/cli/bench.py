@@ -16,6 +16,7 @@ from litegpt.cli.output import say
 from litegpt.cli.workloads import Workload, kernel_workloads, model_workloads
 
 _LEAST = 2e-3  # seconds in a sample: short calls are repeated within it
+_SETTLING = 0.03  # seconds: threads of a BLAS that NumPy may call spin so long after their work
 
 
 def add_parser(verbs: Any) -> None:
@@ -66,7 +67,9 @@ def measure(workload: Workload, backends: Sequence[str], samples: int) -> dict[s
     times: dict[str, list[float]] = {name: [] for name in backends}
     for _ in range(samples):
         for name in backends:
+            time.sleep(_SETTLING)
             with kernels.use_backend(name):
+                workload.call()
                 times[name].append(_sample(workload, calls[name]))
     seconds = {name: statistics.median(taken) for name, taken in times.items()}
     ratio = seconds["numpy"] / seconds[backends[-1]] if len(backends) > 1 else None
