@@ -4,7 +4,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from litegpt.text.tokenizer import Tokenizer
+from litegpt.text.tokenizer import Tokenizer, refuse_surrogate
 from litegpt.text.tokenizer_json import tokens_without_merges, without_merges
 
 
@@ -50,10 +50,7 @@ class ByteTokenizer(Tokenizer):
             try:  # "surrogateescape": what the command line hands over for bytes that aren't UTF-8
                 text = text.encode("utf-8", "surrogateescape")
             except UnicodeEncodeError as error:
-                code, place = ord(error.object[error.start]), error.start
-                raise ValueError(
-                    f"U+{code:04X} at position {place} is a surrogate, not a character"
-                ) from None
+                raise refuse_surrogate(error) from None
         return np.frombuffer(text, np.uint8).astype(np.int64)
 
     def token_bytes(self, token_id: int) -> bytes:

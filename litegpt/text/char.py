@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from litegpt.text.tokenizer import Tokenizer
+from litegpt.text.tokenizer import Tokenizer, as_text
 from litegpt.text.tokenizer_json import tokens_without_merges, without_merges
 
 
@@ -33,7 +33,7 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def from_text(cls, text: str | bytes) -> Self:
-        return cls(_text(text))
+        return cls(as_text(text))
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self | None:
@@ -46,7 +46,7 @@ class CharTokenizer(Tokenizer):
         return without_merges(list(self.characters), pre_tokenizer=None, decoder={"type": "Fuse"})
 
     def encode(self, text: str | bytes) -> np.ndarray:
-        text = _text(text)
+        text = as_text(text)
         codes = _code_points(text)  # (T,)
         ids = np.searchsorted(self._code_points, codes).astype(np.int64, copy=False)
         ids[ids == self.vocab_size] = 0  # beyond the last character: found unequal below
@@ -63,18 +63,6 @@ class CharTokenizer(Tokenizer):
     def token_bytes(self, token_id: int) -> bytes:
         self._check_id(token_id)
         return self._token_bytes[token_id]
-
-
-def _text(text: str | bytes) -> str:
-    if isinstance(text, str):
-        return text
-    try:
-        return text.decode()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"not UTF-8: byte 0x{text[error.start]:02x} at offset {error.start} "
-            "(the byte tokenizer takes any bytes)"
-        ) from None
 
 
 def _code_points(text: str) -> np.ndarray:

@@ -14,10 +14,15 @@ class StreamDecoder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._token_bytes = tokenizer.token_bytes
         self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+        self._space_first = tokenizer.space_first
 
     def feed(self, token_id: int) -> str:
         """The characters that this token completes, perhaps none."""
-        return self._decode(self._token_bytes(token_id))
+        piece = self._decode(self._token_bytes(token_id))
+        if self._space_first and piece:
+            self._space_first = False
+            return piece.removeprefix(" ")
+        return piece
 
     def flush(self) -> str:
         """What is left at the end: U+FFFD for a character that never became whole."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from litegpt.text.tokenizer_json import read_tokenizer_json, write_tokenizer_json
+from litegpt.text.tokenizer_json import FILE_NAME, read_tokenizer_json, write_objects
 
 
 class Tokenizer(ABC):
@@ -15,6 +15,9 @@ class Tokenizer(ABC):
 
     kind: ClassVar[str]  # what the command line calls it
     vocab_size: int
+    prefix: tuple[int, ...] = ()  # ids that the models of this tokenizer expect before a text
+    eos_ids: tuple[int, ...] = ()  # ids with which a model says that it has ended
+    space_first = False  # a text is encoded with a space before it, which decoding takes away
 
     @classmethod
     @abstractmethod
@@ -44,20 +47,25 @@ class Tokenizer(ABC):
         An id outside 0..vocab_size-1: IndexError.
         """
 
+    def encode_prompt(self, text: str | bytes) -> np.ndarray:
+        """The ids of a text that stands at the beginning: prefix, then encode(text)."""
+        return np.concatenate([np.array(self.prefix, np.int64), self.encode(text)])
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; bytes that aren't UTF-8 become U+FFFD, as in bytes.decode("replace")."""
-        return b"".join(map(self.token_bytes, ids)).decode(errors="replace")
+        text = b"".join(map(self.token_bytes, ids)).decode(errors="replace")
+        return text.removeprefix(" ") if self.space_first else text
 
     def save(self, directory: str | Path) -> None:
         """Writes directory/tokenizer.json, whole or not at all."""
-        write_tokenizer_json(directory, self.to_json())
+        write_objects(directory, {FILE_NAME: self.to_json()})
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:
         """Reads directory/tokenizer.json; ValueError if it isn't of this kind."""
         tokenizer = cls.from_json(read_tokenizer_json(directory))
         if tokenizer is None:
-            raise ValueError(f"{Path(directory) / 'tokenizer.json'}: not a {cls.kind} tokenizer")
+            raise ValueError(f"{Path(directory) / FILE_NAME}: not a {cls.kind} tokenizer")
         return tokenizer
 
     def _check_id(self, token_id: int) -> None:
@@ -66,3 +74,22 @@ class Tokenizer(ABC):
                 f"id {token_id} is outside the tokenizer's {self.vocab_size} tokens "
                 f"(allowed: 0 to {self.vocab_size - 1})"
             )
+
+
+def as_text(text: str | bytes) -> str:
+    """Text as it is, bytes as UTF-8; ValueError naming the first byte that isn't."""
+    if isinstance(text, str):
+        return text
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"not UTF-8: byte 0x{text[error.start]:02x} at offset {error.start} "
+            "(the byte tokenizer takes any bytes)"
+        ) from None
+
+
+def refuse_surrogate(error: UnicodeEncodeError) -> ValueError:
+    """The error for text that UTF-8 can't write."""
+    code = ord(error.object[error.start])
+    return ValueError(f"U+{code:04X} at position {error.start} is a surrogate, not a character")

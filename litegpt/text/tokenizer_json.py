@@ -5,10 +5,13 @@ text is cut into it. The `tokenizers` package loads these files and gives the sa
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 FILE_NAME = "tokenizer.json"
+CONFIG_NAME = "tokenizer_config.json"  # what a model expects around the text
+EOS_IDS = "litegpt_eos_ids"  # there: all ids that end a text, of which others know one
 _LARGEST = 64 * 2**20  # bytes; the largest vocabularies in use take some 30 MB
 
 _FRAME: dict[str, Any] = {
@@ -60,11 +63,12 @@ def tokens_without_merges(
 
 def read_tokenizer_json(directory: str | Path) -> dict[str, Any]:
     """The content of directory/tokenizer.json; ValueError if it isn't a JSON object."""
-    path = Path(directory) / FILE_NAME
-    with path.open("rb") as file:
-        data = file.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError(f"{path}: larger than {_LARGEST // 2**20} MB, which no tokenizer is")
+    return read_object(Path(directory) / FILE_NAME)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The content of a file; ValueError if it isn't a JSON object."""
+    data = read_bounded(path)
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -74,12 +78,25 @@ def read_tokenizer_json(directory: str | Path) -> dict[str, Any]:
     return content
 
 
-def write_tokenizer_json(directory: str | Path, content: dict[str, Any]) -> None:
-    """Writes directory/tokenizer.json; the file appears whole, or the old one stays."""
-    path = Path(directory) / FILE_NAME
-    aside = path.with_name(f".{FILE_NAME}.partial")
+def read_bounded(path: Path) -> bytes:
+    """What is in a file; ValueError if it is larger than any of a tokenizer's."""
+    with path.open("rb") as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"{path}: larger than {_LARGEST // 2**20} MB, which no tokenizer is")
+    return data
+
+
+def write_objects(directory: str | Path, contents: Mapping[str, Any]) -> None:
+    """Writes JSON files by name; each appears whole, or the old one stays."""
+    paths = {Path(directory) / name: content for name, content in contents.items()}
+    partials = {path: path.with_name(f".{path.name}.partial") for path in paths}
     try:
-        aside.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
-        aside.replace(path)
+        for path, content in paths.items():
+            text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+            partials[path].write_text(text, "utf-8")
+        for path, partial in partials.items():
+            partial.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)

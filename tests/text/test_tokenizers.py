@@ -1,7 +1,5 @@
 """Tokenizers: ids, round trips, their file, and what they say about text they can't take."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -128,7 +126,7 @@ def test_hugging_face_reads_the_file_and_gives_the_same_ids(tokenizer, tmp_path)
     ("{", "not JSON"),
     ("[" * 100_000, "not JSON"),
     ("[1]", "not a JSON object"),
-    ("{}", "isn't supported"),
+    ("{}", "no tokenizer.json"),
     ('{"model": {"vocab": {"a": 1}}}', "isn't supported"),
     ('{"model": {"vocab": {"a": [0]}}}', "isn't supported"),
 ])  # fmt: skip
@@ -148,6 +146,5 @@ def test_a_tokenizer_that_does_more_than_ours_is_not_taken_for_ours(tmp_path) ->
         {"model": content["model"] | {"vocab": {"b": 0, "a": 1}}},
         {"model": content["model"] | {"vocab": {"ab": 0}}},
     ):
-        (tmp_path / "tokenizer.json").write_text(json.dumps(content | change))
-        with pytest.raises(ValueError, match="isn't supported"):
-            load_tokenizer(tmp_path)
+        assert CharTokenizer.from_json(content | change) is None
+        assert ByteTokenizer.from_json(content | change) is None

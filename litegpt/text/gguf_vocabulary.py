@@ -1,0 +1,134 @@
+"""A GGUF file's vocabulary as a tokenizer; of its metadata only plain Python values are needed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from litegpt.text.subword import SubwordTokenizer, byte_level, tokenizers_package
+
+# token_type of llama.cpp's llama_token_type
+_CONTROL, _USER_DEFINED = 3, 4
+
+# How text is cut before merging, by the regular expressions of the models' own tokenizer.json.
+_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_WORDS_AND_NUMBERS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{digits}|"
+    r" ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_LLAMA3 = _WORDS_AND_NUMBERS.format(digits="{1,3}")
+_QWEN2 = _WORDS_AND_NUMBERS.format(digits="")
+
+# tokenizer.ggml.pre -> (digits each alone, expression, bos unless the file says otherwise)
+PRE_TOKENIZERS: dict[str, tuple[bool, str, bool]] = {
+    "gpt-2": (False, _GPT2, False),
+    "default": (False, _GPT2, False),
+    "smollm": (True, _GPT2, False),
+    "llama-bpe": (False, _LLAMA3, True),
+    "llama3": (False, _LLAMA3, True),
+    "qwen2": (False, _QWEN2, False),
+}
+_NORMALIZED = {"qwen2"}  # to NFC, as the model's own tokenizer.json has it
+_WHOLE_WORDS_FIRST = {"llama-bpe", "llama3"}  # a word that is a token isn't merged to others
+
+
+def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> SubwordTokenizer:
+    """The tokenizer that the keys tokenizer.* describe (lists, integers, booleans, text).
+
+    ValueError naming the key that is missing, contradicts another, or asks for what isn't
+    supported.
+    """
+    model = metadata.get("tokenizer.ggml.model")
+    if model != "gpt2":
+        raise ValueError(f"tokenizer.ggml.model {model!r} isn't supported (supported: 'gpt2')")
+    pre = metadata.get("tokenizer.ggml.pre", "default")
+    if pre not in PRE_TOKENIZERS:
+        allowed = ", ".join(map(repr, PRE_TOKENIZERS))
+        raise ValueError(f"tokenizer.ggml.pre {pre!r} isn't supported (supported: {allowed})")
+    tokens = _texts(metadata, "tokenizer.ggml.tokens")
+    vocabulary = {token: token_id for token_id, token in enumerate(tokens)}
+    if len(vocabulary) != len(tokens):
+        raise ValueError("tokenizer.ggml.tokens holds a token twice")
+    types = metadata.get("tokenizer.ggml.token_type") or [1] * len(tokens)
+    if len(types) != len(tokens):
+        raise ValueError(
+            f"tokenizer.ggml.token_type has {len(types)} entries for {len(tokens)} tokens"
+        )
+    package = tokenizers_package()
+    try:
+        backend = byte_level(
+            package.models.BPE(
+                vocabulary,
+                _merges(_texts(metadata, "tokenizer.ggml.merges")),
+                ignore_merges=pre in _WHOLE_WORDS_FIRST,
+            )
+        )
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"tokenizer.ggml.merges: {error}") from None
+    backend.pre_tokenizer = _pre_tokenizer(package, pre)
+    if pre in _NORMALIZED:
+        backend.normalizer = package.normalizers.NFC()
+    added = [
+        package.AddedToken(token, special=kind == _CONTROL, normalized=False)
+        for token, kind in zip(tokens, types, strict=True)
+        if kind in (_CONTROL, _USER_DEFINED)
+    ]
+    backend.add_tokens(added)
+    _put_first(package, backend, metadata, tokens, PRE_TOKENIZERS[pre][2])
+    ends = [
+        _token_id(metadata, key, len(tokens))
+        for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
+        if key in metadata
+    ]
+    template = metadata.get("tokenizer.chat_template")
+    if not isinstance(template, str | None):
+        raise ValueError("tokenizer.chat_template must be a text")
+    return SubwordTokenizer(backend, ends, template)
+
+
+def _put_first(
+    package: Any, backend: Any, metadata: Mapping[str, Any], tokens: list[str], default: bool
+) -> None:
+    """Lets the backend's post-processor begin a text with bos, where the file asks for it."""
+    add_bos = metadata.get("tokenizer.ggml.add_bos_token", default)
+    if not add_bos or "tokenizer.ggml.bos_token_id" not in metadata:
+        return
+    bos_id = _token_id(metadata, "tokenizer.ggml.bos_token_id", len(tokens))
+    bos = tokens[bos_id]
+    backend.post_processor = package.processors.TemplateProcessing(
+        single=[bos, "$A"], pair=[bos, "$A", bos, "$B:1"], special_tokens=[(bos, bos_id)]
+    )
+
+
+def _pre_tokenizer(package: Any, name: str) -> Any:
+    cut = package.pre_tokenizers
+    each_digit, expression, _ = PRE_TOKENIZERS[name]
+    steps = [cut.Digits(individual_digits=True)] if each_digit else []
+    steps.append(cut.Split(package.Regex(expression), behavior="isolated"))
+    steps.append(cut.ByteLevel(add_prefix_space=False, use_regex=False))
+    return cut.Sequence(steps)
+
+
+def _texts(metadata: Mapping[str, Any], key: str) -> list[str]:
+    texts = metadata.get(key)
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{key} must be a list of texts")
+    return list(texts)
+
+
+def _merges(lines: list[str]) -> list[tuple[str, str]]:
+    """Pairs; the space between may be the only one, since tokens write theirs otherwise."""
+    pairs = []
+    for line in lines:
+        left, space, right = line.partition(" ")
+        if not (left and space and right):
+            raise ValueError(f"tokenizer.ggml.merges holds {line!r}, which is no pair")
+        pairs.append((left, right))
+    return pairs
+
+
+def _token_id(metadata: Mapping[str, Any], key: str, count: int) -> int:
+    token_id = metadata[key]
+    if not isinstance(token_id, int) or not 0 <= token_id < count:
+        raise ValueError(f"{key} must be an id from 0 to {count - 1}, not {token_id!r}")
+    return token_id

@@ -1,0 +1,199 @@
+"""Subword tokenizers, through the package `tokenizers` (extra hf)."""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from litegpt.text.byte import byte_alphabet
+from litegpt.text.extras import import_extra
+from litegpt.text.tokenizer import Tokenizer, as_text, refuse_surrogate
+from litegpt.text.tokenizer_json import CONFIG_NAME, EOS_IDS, FILE_NAME, write_objects
+
+END_OF_TEXT = "<|endoftext|>"  # between documents; GPT-2's word for it
+_TRAINED_AT_ONCE = 1 << 20  # characters
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_SPACE = "▁"  # SentencePiece's
+
+
+def tokenizers_package() -> Any:
+    return import_extra("tokenizers", "hf", "a tokenizer of subwords")
+
+
+class SubwordTokenizer(Tokenizer):
+    """A tokenizer of Hugging Face's `tokenizers`, with what a model expects around it.
+
+    `encode` finds control tokens written out in the text, and puts nothing before it; `prefix`
+    (a beginning-of-text id, say) is what the tokenizer's own post-processor would put there.
+    chat_template: jinja2's text, or None (see litegpt.text.chat). ValueError for a tokenizer whose
+    tokens don't stand for bytes of their own (no byte-level or byte-fallback decoder).
+    """
+
+    kind = "subword"
+
+    def __init__(
+        self, backend: Any, eos_ids: Sequence[int] = (), chat_template: str | None = None
+    ) -> None:
+        self.backend = backend
+        self.chat_template = chat_template
+        self._pieces = _pieces(backend)
+        self.vocab_size = len(self._pieces)
+        for token_id in eos_ids:
+            self._check_id(token_id)
+        self.eos_ids = tuple(dict.fromkeys(eos_ids))
+        probe = backend.encode("a")
+        self.prefix = tuple(probe.ids[: [*probe.special_tokens_mask, 0].index(0)])
+        self.space_first = self._strips_space()
+
+    def _strips_space(self) -> bool:
+        """Whether the decoder takes away a space at the beginning, which encoding put there."""
+        ids = self.backend.encode("a", add_special_tokens=False).ids
+        own = b"".join(map(self.token_bytes, ids)).decode(errors="replace")
+        decoded = self.backend.decode(ids, skip_special_tokens=False)
+        if own in (decoded, " " + decoded):
+            return own != decoded
+        raise ValueError(f"a decoder that isn't supported: it makes {decoded!r} of 'a'")
+
+    @classmethod
+    def from_text(cls, text: str | bytes, vocab_size: int = 1024) -> Self:
+        """A byte-level byte-pair encoding (Sennrich et al., 2015, arXiv:1508.07909) of a text.
+
+        The 256 bytes, merges of what stands side by side most often, and END_OF_TEXT: vocab_size
+        tokens, or fewer if the text has no more to merge. ValueError below 257.
+        """
+        if vocab_size < 257:
+            raise ValueError(
+                f"vocab_size must be 257 (all bytes, and the end) or more, not {vocab_size}"
+            )
+        package = tokenizers_package()
+        backend = byte_level(package.models.BPE())
+        trainer = package.trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            initial_alphabet=byte_alphabet(),
+            special_tokens=[END_OF_TEXT],
+            show_progress=False,
+        )
+        backend.train_from_iterator(_lines(as_text(text)), trainer)
+        return cls(backend, [backend.token_to_id(END_OF_TEXT)])
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """What a tokenizer.json describes; ValueError if `tokenizers` refuses it."""
+        package = tokenizers_package()
+        try:
+            backend = package.Tokenizer.from_str(json.dumps(content))
+        except Exception as error:  # the package raises nothing more precise
+            raise ValueError(f"the package tokenizers refuses it ({error})") from None
+        backend.no_truncation()
+        backend.no_padding()
+        return cls(backend)
+
+    @classmethod
+    def from_vocab_and_merges(cls, vocab: Path, merges: Path) -> Self:
+        """GPT-2's pair of files, `vocab.json` and `merges.txt`."""
+        package = tokenizers_package()
+        try:
+            model = package.models.BPE.from_file(os.fspath(vocab), os.fspath(merges))
+        except Exception as error:
+            raise ValueError(f"{vocab} and {merges}: no vocabulary and merges ({error})") from None
+        backend = byte_level(model)
+        end = backend.token_to_id(END_OF_TEXT)
+        if end is not None:
+            backend.add_special_tokens([END_OF_TEXT])
+        return cls(backend, [] if end is None else [end])
+
+    def to_json(self) -> dict[str, Any]:
+        return json.loads(self.backend.to_str())
+
+    def save(self, directory: str | Path) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, as transformers reads them too."""
+        config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        if self.eos_ids:
+            config["eos_token"] = self.backend.id_to_token(self.eos_ids[0])
+            config[EOS_IDS] = list(self.eos_ids)
+        if len(self.prefix) == 1:
+            config["bos_token"] = self.backend.id_to_token(self.prefix[0])
+        if self.chat_template is not None:
+            config["chat_template"] = self.chat_template
+        write_objects(directory, {FILE_NAME: self.to_json(), CONFIG_NAME: config})
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        text = as_text(text)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise refuse_surrogate(error) from None
+        return np.array(self.backend.encode(text, add_special_tokens=False).ids, np.int64)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The UTF-8 bytes of a token; none for an id that the vocabulary leaves out."""
+        self._check_id(token_id)
+        return self._pieces[token_id]
+
+    def token_text(self, token_id: int) -> str:
+        """How templates write a token."""
+        return self.token_bytes(token_id).decode(errors="replace")
+
+
+def byte_level(model: Any) -> Any:
+    """A backend in GPT-2's manner around a model of `tokenizers`."""
+    package = tokenizers_package()
+    backend = package.Tokenizer(model)
+    backend.pre_tokenizer = package.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = package.decoders.ByteLevel()
+    return backend
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The text in pieces that end where words do."""
+    start = 0
+    while start < len(text):
+        end = start + _TRAINED_AT_ONCE
+        end = text.find("\n", end) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def _pieces(backend: Any) -> list[bytes]:
+    """The bytes of each token, by id."""
+    decoder = _kinds(json.loads(backend.decoder.__getstate__()) if backend.decoder else {})
+    if "ByteLevel" in decoder:
+        piece = _byte_level_piece()
+    elif decoder & {"ByteFallback", "Metaspace", "Fuse"}:
+        piece = _sentencepiece_piece
+    else:
+        found = ", ".join(sorted(decoder)) or "none"
+        raise ValueError(f"a decoder that isn't supported: {found}")
+    added = backend.get_added_tokens_decoder()
+    vocabulary = backend.get_vocab(with_added_tokens=True)
+    pieces = [b""] * (max(vocabulary.values(), default=-1) + 1)
+    for token, token_id in vocabulary.items():
+        pieces[token_id] = token.encode() if token_id in added else piece(token)
+    return pieces
+
+
+def _kinds(decoder: dict[str, Any]) -> set[str]:
+    """The types of a decoder and of those that it is made of."""
+    inner = [_kinds(part) for part in decoder.get("decoders", ())]
+    return set().union(*inner) | ({decoder["type"]} if "type" in decoder else set())
+
+
+def _byte_level_piece() -> Any:
+    table = {ord(character): byte for byte, character in enumerate(byte_alphabet())}
+    known = set(map(chr, table))
+
+    def piece(token: str) -> bytes:
+        if known.issuperset(token):
+            return token.translate(table).encode("latin-1")
+        return token.encode()  # not made of bytes: it stands for itself
+
+    return piece
+
+
+def _sentencepiece_piece(token: str) -> bytes:
+    byte = _BYTE_TOKEN.fullmatch(token)
+    return bytes.fromhex(byte[1]) if byte else token.replace(_SPACE, " ").encode()
