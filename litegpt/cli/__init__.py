@@ -28,17 +28,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    from litegpt.cli import bench, generate, info, train  # within reach of Ctrl-C's handling above
+    from litegpt.cli import bench, generate, info, tokenizer, train  # within reach of Ctrl-C's handling above
     from litegpt.cli.errors import InputError
+    from litegpt.text import MissingExtraError
 
     parser = _parser()
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
-    for verb in (train, generate, info, bench):
+    for verb in (train, tokenizer, generate, info, bench):
         verb.add_parser(verbs)
     arguments = parser.parse_args(argv)
     try:
         return arguments.run(arguments)
-    except InputError as error:
+    except (InputError, MissingExtraError) as error:
         problem = str(error)
     except MemoryError as error:
         problem = f"out of memory: {error}" if str(error) else "out of memory"

@@ -8,7 +8,7 @@ from litegpt.cli.errors import InputError
 from litegpt.formats.files import partial_name
 
 LOG = "log.jsonl"
-_FILES = (LOG, "config.json", "model.safetensors", "tokenizer.json")
+_FILES = (LOG, "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 _OF_A_RUN = {*_FILES, *map(partial_name, _FILES)}  # a run that was killed may have left partials
 
 

@@ -13,7 +13,7 @@ from litegpt.cli.output import say
 from litegpt.cli.progress import clock, progress
 from litegpt.cli.run_directory import LOG, claim, release
 from litegpt.models import GPTConfig, GPTModel
-from litegpt.text import TOKENIZERS, Tokenizer
+from litegpt.text import TOKENIZERS, Tokenizer, load_tokenizer
 from litegpt.training import (
     JsonLinesLog,
     TextWindows,
@@ -61,7 +61,12 @@ def add_parser(verbs: Any) -> None:
         default=argparse.SUPPRESS,
         help="directory for the model; new, empty, or of an earlier run, which is replaced",
     )
-    parser.add_argument("--tokenizer", choices=list(TOKENIZERS), default="char", help="text to ids")
+    parser.add_argument(
+        "--tokenizer",
+        default="char",
+        metavar="KIND",
+        help=f"text to ids: {', '.join(TOKENIZERS)}, or the directory or file of a tokenizer",
+    )
     model = parser.add_argument_group("model")
     for flag, default, help_text in (
         ("--num-layers", 4, "blocks"),
@@ -92,8 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
     with bad_values(flags=arguments):
         config = TrainConfig(**{name: getattr(arguments, name) for name in _SETTINGS})
     name, text = read_text(getattr(arguments, "file", None))
+    tokenizer = choose_tokenizer(arguments.tokenizer, name, text)
     with bad_values(name):
-        tokenizer = TOKENIZERS[arguments.tokenizer].from_text(text)
         ids = tokenizer.encode(text)
     with bad_values(flags=arguments):
         shape = model_shape(arguments, tokenizer.vocab_size)
@@ -110,6 +115,17 @@ def run(arguments: argparse.Namespace) -> int:
         return _train(arguments.out, Trainer(model, data, config), tokenizer)
     finally:
         release(arguments.out, made)
+
+
+def choose_tokenizer(kind: str, name: str, text: bytes) -> Tokenizer:
+    """The tokenizer of a kind that suits the text, or the one that a path leads to."""
+    if kind in TOKENIZERS:
+        with bad_values(name):
+            return TOKENIZERS[kind].from_text(text)
+    if not Path(kind).exists():
+        raise InputError(f"--tokenizer {kind}: no such path, nor one of {', '.join(TOKENIZERS)}")
+    with bad_values("--tokenizer"):
+        return load_tokenizer(kind)
 
 
 def model_shape(arguments: argparse.Namespace, vocab_size: int) -> GPTConfig:

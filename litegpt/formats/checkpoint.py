@@ -13,7 +13,8 @@ from litegpt.formats.files import partial_name, write_together
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-_BESIDE = ("tokenizer.json", "log.jsonl")  # of a model, or of the run that makes one
+# of a model, or of the run that makes one
+_BESIDE = ("tokenizer.json", "tokenizer_config.json", "log.jsonl")
 _OF_A_MODEL = {CONFIG, WEIGHTS, *_BESIDE, partial_name(CONFIG), partial_name(WEIGHTS)}
 
 

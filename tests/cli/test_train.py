@@ -112,7 +112,7 @@ BAD_FLAGS = [
     (["--learning-rate", "1e-9"], ["--min-learning-rate", "--learning-rate"]),
     (["--dropout", "-0.5"], ["dropout"]),
     (["--seed", "-1"], ["seed", "0 or more"]),
-    (["--tokenizer", "word"], ["--tokenizer", "char", "byte"]),
+    (["--tokenizer", "word"], ["--tokenizer word: no such path", "char", "byte"]),
     (["--no-such-flag"], ["--no-such-flag"]),
     (["--hidden-dim", "100000000"], ["GiB", "this machine has"]),
     (["--max-seq-len", "2000"], ["1290 tokens", "windows of 2000"]),
