@@ -4,6 +4,7 @@
 
 enum {
     K_BLOCK = 768,        /* rows of a panel that stay in the second-level cache */
+    NEAR = 640,           /* a row's distance up to which caches do without packed strips */
     PRODUCT_GRAIN = 32768 /* multiplications below which a piece isn't worth a thread */
 };
 
@@ -16,7 +17,7 @@ typedef struct {
     lg_size M, K, N;
     lg_finish finish;
     float *c;
-    const float *strips; /* a, packed by strips, when there are many rows */
+    const float *strips; /* a, packed by strips, when there are many rows far apart */
     lg_size row_blocks, rows_per_block;
 } lg_product;
 
@@ -136,15 +137,17 @@ static int product(lg_product p) {
     if (p.M == 0 || p.N == 0) return LG_OK;
     const lg_size panels = (p.N + PANEL - 1) / PANEL, strips = (p.M + TILE_ROWS - 1) / TILE_ROWS;
     p.row_blocks = 1;
-    if (p.M >= 2 * TILE_ROWS) {
+    if (p.M >= 2 * TILE_ROWS) { /* a narrow product on many threads is cut by rows too */
+        const lg_size wanted = (4 * lg_num_threads() + panels - 1) / panels;
+        p.row_blocks = wanted < strips / 4 ? wanted : strips / 4 + 1;
+    }
+    if (p.M >= 2 * TILE_ROWS && (p.a.row > NEAR || p.a.column > NEAR)) {
         size_t bytes = sizeof(float) * (size_t)strips * TILE_ROWS * (size_t)p.K;
         p.strips = lg_scratch(LG_SCRATCH_REGION, bytes);
         if (p.strips == NULL) return LG_NO_MEMORY;
-        int status = lg_parallel(strips, 1 + PRODUCT_GRAIN / (TILE_ROWS * (p.K + 1)), pack_strips, &p);
+        const lg_size grain = 1 + PRODUCT_GRAIN / (TILE_ROWS * (p.K + 1));
+        int status = lg_parallel(strips, grain, pack_strips, &p);
         if (status != LG_OK) return status;
-        /* a narrow product on many threads is cut by rows too */
-        lg_size wanted = (4 * lg_num_threads() + panels - 1) / panels;
-        p.row_blocks = wanted < strips / 4 ? wanted : strips / 4 + 1;
     }
     p.rows_per_block = (strips + p.row_blocks - 1) / p.row_blocks * TILE_ROWS;
     p.row_blocks = (p.M + p.rows_per_block - 1) / p.rows_per_block;
