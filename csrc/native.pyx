@@ -8,15 +8,17 @@ order, shape, and every index in it. What the kernels do is said in the referenc
 
 cimport cython
 cimport numpy as cnp
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.math cimport sqrt
 
 import numpy as np
 
 from litegpt.kernels.reference.embedding import check_ids
 from litegpt.kernels.reference.loss import kept_targets
+from litegpt.kernels.reference.quantized import check_weights
 from litegpt.kernels.reference.rotary import check_positions
 from litegpt.kernels.reference.sampling import refusal
+from litegpt.kernels.reference.weight_formats import FORMATS, weight_format
 
 cnp.import_array()
 
@@ -82,6 +84,12 @@ cdef extern from "roster.h" nogil:
         int (*linear_packed)(const float *, const float *, lg_finish, size, size, size,
                              float *) noexcept nogil
         int (*pack_linear)(const float *, int, size, size, float *) noexcept nogil
+        int (*quantize)(const float *, int, int, size, size, uint8_t *) noexcept nogil
+        int (*pack_quantized)(const uint8_t *, int, size, size, uint8_t *) noexcept nogil
+        int (*linear_quantized)(const float *, const uint8_t *, int, lg_finish, size, size, size,
+                                float *) noexcept nogil
+        int (*embedding_quantized)(const int64_t *, const uint8_t *, int, size, size,
+                                   float *) noexcept nogil
         int (*linear_backward)(const float *, const float *, const float *, int, size, size, size,
                                float *, float *, float *) noexcept nogil
         int (*matmul)(const float *, const float *, int, int, size, size, size, size,
@@ -808,6 +816,97 @@ def matmul(a, b, bint transpose_a=False, bint transpose_b=False):
         status = chosen.matmul(pa, pb, transpose_a, transpose_b, batch, M, K, N, data_of(c))
     finish(status)
     return c
+
+
+# Weights in fewer bits
+
+FORMAT_NUMBERS = {name: number for number, name in enumerate(FORMATS)}  # as in roster.h
+
+
+cdef inline uint8_t *bytes_of(object a, str name) except NULL:
+    """A C-contiguous uint8 array of any shape."""
+    if not is_array(a, cnp.NPY_UINT8):
+        raise wrong_type(a, name, "C-contiguous uint8 array")
+    return <uint8_t *>cnp.PyArray_DATA(a)
+
+
+cdef uint8_t *panels_of(object packed, object form, size inputs, size outputs) except NULL:
+    """Weights that pack_quantized made for a layer of these sizes."""
+    cdef uint8_t *data = bytes_of(packed, "packed")
+    cdef size rows = (outputs + 31) // 32
+    cdef size width = 32 * <size>form.groups(inputs) * <size>form.block_bytes
+    if cnp.PyArray_NDIM(packed) != 2 or cnp.PyArray_DIM(packed, 0) != rows \
+            or cnp.PyArray_DIM(packed, 1) != width:
+        raise wrong_shape(packed, "packed", f"({rows}, {width})")
+    return data
+
+
+def quantize(weight, format, bint transposed=False):
+    form = weight_format(format)
+    cdef int number = FORMAT_NUMBERS[format]
+    cdef float *pweight = matrix(weight, "weight")
+    cdef size N = cnp.PyArray_DIM(weight, 0 if transposed else 1)
+    cdef size K = cnp.PyArray_DIM(weight, 1 if transposed else 0)
+    cdef cnp.ndarray blocks = np.empty((N, form.groups(K), form.block_bytes), np.uint8)
+    cdef int status
+    with nogil:
+        status = chosen.quantize(pweight, number, transposed, K, N,
+                                 <uint8_t *>cnp.PyArray_DATA(blocks))
+    if status == LG_BAD_VALUE:
+        check_weights(weight, form)
+    finish(status)
+    return blocks
+
+
+def pack_quantized(blocks, format):
+    form = weight_format(format)
+    cdef int number = FORMAT_NUMBERS[format]
+    cdef uint8_t *pblocks = bytes_of(blocks, "blocks")
+    if cnp.PyArray_NDIM(blocks) != 3 or cnp.PyArray_DIM(blocks, 2) != <size>form.block_bytes:
+        raise wrong_shape(blocks, "blocks", f"(outputs, groups, {form.block_bytes})")
+    cdef size N = cnp.PyArray_DIM(blocks, 0), groups = cnp.PyArray_DIM(blocks, 1)
+    cdef size rows = (N + 31) // 32, width = groups * 32 * <size>form.block_bytes
+    # from a cache line's border on, so that no vector of weights crosses one
+    room = np.empty(rows * width + 64, np.uint8)
+    first = -room.ctypes.data % 64
+    cdef cnp.ndarray packed = room[first:first + rows * width].reshape(rows, width)
+    cdef int status
+    with nogil:
+        status = chosen.pack_quantized(pblocks, number, groups, N,
+                                       <uint8_t *>cnp.PyArray_DATA(packed))
+    finish(status)
+    return packed
+
+
+def linear_quantized(x, packed, format, size outputs, bias=None, residual=None, activation=None):
+    form = weight_format(format)
+    cdef int number = FORMAT_NUMBERS[format]
+    cdef float *px = floats(x, "x")
+    cdef size K = last(x, "x"), M = rows_of(x, K)
+    cdef uint8_t *ppacked = panels_of(packed, form, K, outputs)
+    cdef lg_finish f = finish_of(bias, residual, activation, M, outputs)
+    cdef cnp.ndarray y = empty_with(x, cnp.PyArray_NDIM(x) - 1, outputs)
+    cdef int status
+    with nogil:
+        status = chosen.linear_quantized(px, ppacked, number, f, M, K, outputs, data_of(y))
+    finish(status)
+    return y
+
+
+def embedding_quantized(ids, packed, format, size inputs, size outputs):
+    form = weight_format(format)
+    cdef int number = FORMAT_NUMBERS[format]
+    cdef int64_t *pids = integers(ids, "ids", -1)
+    cdef uint8_t *ppacked = panels_of(packed, form, inputs, outputs)
+    cdef size count = cnp.PyArray_SIZE(ids)
+    if not inside(pids, count, 0, outputs):
+        check_ids(ids, outputs)
+    cdef cnp.ndarray y = empty_with(ids, cnp.PyArray_NDIM(ids), inputs)
+    cdef int status
+    with nogil:
+        status = chosen.embedding_quantized(pids, ppacked, number, count, inputs, data_of(y))
+    finish(status)
+    return y
 
 
 # Embedding

@@ -28,6 +28,9 @@ typedef struct {
     int activation;
 } lg_finish;
 
+/* How weights are stored: the rows of litegpt.kernels.reference.weight_formats. */
+enum lg_format { LG_FLOAT32, LG_BFLOAT16, LG_FLOAT16, LG_Q8, LG_Q4 };
+
 /* Sampling rules for a row of logits. */
 typedef struct {
     double temperature, top_p, min_p;
@@ -69,6 +72,14 @@ typedef struct {
     K(linear_packed, (const float *x, const float *packed, lg_finish finish, lg_size M, lg_size K, \
                       lg_size N, float *y))                                                        \
     K(pack_linear, (const float *weight, int transposed, lg_size K, lg_size N, float *packed))     \
+    K(quantize, (const float *weight, int format, int transposed, lg_size K, lg_size N,            \
+                 uint8_t *blocks))                                                                 \
+    K(pack_quantized, (const uint8_t *blocks, int format, lg_size groups, lg_size N,               \
+                       uint8_t *packed))                                                           \
+    K(linear_quantized, (const float *x, const uint8_t *packed, int format, lg_finish finish,      \
+                         lg_size M, lg_size K, lg_size N, float *y))                               \
+    K(embedding_quantized, (const int64_t *ids, const uint8_t *packed, int format, lg_size count,  \
+                            lg_size K, float *y))                                                  \
     K(linear_backward, (const float *dy, const float *x, const float *weight, int transposed,      \
                         lg_size M, lg_size K, lg_size N, float *dweight, float *dbias, float *dx)) \
     K(matmul, (const float *a, const float *b, int transpose_a, int transpose_b, lg_size batch,    \

@@ -15,6 +15,7 @@ INLINE lg_size row_grain(lg_size width) { return 1 + ELEMENT_GRAIN / (width + 1)
 #include "dropout.h"
 #include "embedding.h"
 #include "linear.h"
+#include "linear_quantized.h"
 #include "loss.h"
 #include "norm.h"
 #include "optimizer.h"

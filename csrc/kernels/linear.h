@@ -1,6 +1,7 @@
 /* Matrix products: dense layers forward and backward, and batched products. */
 #include "../vmath.h"
 #include "tile.h"
+#include "tile_half.h"
 
 enum {
     K_BLOCK = 768,        /* rows of a panel that stay in the second-level cache */
@@ -8,12 +9,14 @@ enum {
     PRODUCT_GRAIN = 32768 /* multiplications below which a piece isn't worth a thread */
 };
 
-/* c (M, N) (+)= a (M, K) * b (K, N), then finish. b comes packed (pack_linear) or with strides. */
+/* c (M, N) (+)= a (M, K) * b (K, N), then finish. b comes packed (pack_linear), packed in a format
+   of 16 bits, or with strides. */
 typedef struct {
     lg_matrix a;
     const float *b;
+    const uint8_t *halves; /* b in `format` */
     lg_size b_row, b_column;
-    int packed, accumulate;
+    int packed, format, accumulate;
     lg_size M, K, N;
     lg_finish finish;
     float *c;
@@ -71,7 +74,10 @@ INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size col
         tile_strip(rows, accumulate, depth, strip, b, PANEL, out, out_row);
     } else {
         const lg_matrix a = {p->a.data + row * p->a.row + k * p->a.column, p->a.row, p->a.column};
-        tile_loose(rows, accumulate, depth, a, b, PANEL, out, out_row);
+        if (b == NULL) /* K is whole */
+            tile_half(rows, p->format, depth, a, p->halves + 2 * column * p->K, out, out_row);
+        else
+            tile_loose(rows, accumulate, depth, a, b, PANEL, out, out_row);
     }
     if (columns < PANEL)
         for (int r = 0; r < rows; r++)
@@ -85,10 +91,11 @@ INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size col
 static int product_panels(const lg_product *p, lg_size block, lg_size begin, lg_size end) {
     const lg_size first = block * p->rows_per_block;
     const lg_size last = first + p->rows_per_block < p->M ? first + p->rows_per_block : p->M;
-    const int one_pass = p->packed && p->strips == NULL; /* few rows: the weights are a stream */
+    const int widen = p->halves && p->M >= 2 * TILE_ROWS; /* once for many rows */
+    const int one_pass = p->packed && !p->strips && !widen; /* few rows: the weights are a stream */
     const lg_size step = one_pass && p->K > 0 ? p->K : K_BLOCK;
     float *loose = NULL;
-    if (!p->packed) {
+    if (!p->packed || widen) {
         loose = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * K_BLOCK * PANEL);
         if (loose == NULL) return LG_NO_MEMORY;
     }
@@ -96,10 +103,13 @@ static int product_panels(const lg_product *p, lg_size block, lg_size begin, lg_
         const int columns = at_most(p->N - panel * PANEL, PANEL);
         for (lg_size k = 0; k == 0 || k < p->K; k += step) {
             const lg_size depth = p->K - k < step ? p->K - k : step;
-            const float *b = p->b + (panel * p->K + k) * PANEL;
+            const float *b = p->halves ? NULL : p->b + (panel * p->K + k) * PANEL;
             if (!p->packed) {
                 pack_panel(p->b + k * p->b_row + panel * PANEL * p->b_column, p->b_row,
                            p->b_column, depth, columns, loose);
+                b = loose;
+            } else if (widen) {
+                widen_panel(p->halves + 2 * (panel * p->K + k) * PANEL, p->format, depth, loose);
                 b = loose;
             }
             for (lg_size row = first; row < last; row += TILE_ROWS)

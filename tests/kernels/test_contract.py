@@ -84,7 +84,12 @@ def test_signatures_are_equal(compiled: str, name: str) -> None:
 def test_another_dtype_is_refused(compiled: str, name: str, key: str) -> None:
     """No silent slow path: float64 where float32 belongs, int32 where int64 does."""
     arguments = _plain(CASES[name])
-    other = {np.float32: np.float64, np.int64: np.int32, np.float64: np.float32}
+    other = {
+        np.float32: np.float64,
+        np.int64: np.int32,
+        np.float64: np.float32,
+        np.uint8: np.int8,
+    }
     wrong = arguments[key].astype(other[arguments[key].dtype.type])
     with pytest.raises(TypeError, match=rf"\b{key}\b"):
         CASES[name].run(kernels, arguments | {key: wrong})

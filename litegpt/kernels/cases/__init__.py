@@ -12,6 +12,7 @@ from litegpt.kernels.cases import (
     loss,
     norm,
     optimizer,
+    quantized,
     sampling,
     softmax,
 )
@@ -27,6 +28,7 @@ CASES: dict[str, Case] = {
         loss,
         norm,
         optimizer,
+        quantized,
         sampling,
         softmax,
     )

@@ -47,6 +47,12 @@ from litegpt.kernels.reference.norm import (
     rmsnorm_backward,
 )
 from litegpt.kernels.reference.optimizer import adamw, grad_norm
+from litegpt.kernels.reference.quantized import (
+    embedding_quantized,
+    linear_quantized,
+    pack_quantized,
+    quantize,
+)
 from litegpt.kernels.reference.rotary import rotary, rotary_backward
 from litegpt.kernels.reference.sampling import sample
 from litegpt.kernels.reference.softmax import softmax, softmax_backward
@@ -63,6 +69,7 @@ __all__ = [
     "dropout",
     "embedding",
     "embedding_backward",
+    "embedding_quantized",
     "gelu",
     "gelu_backward",
     "gelu_erf",
@@ -73,8 +80,11 @@ __all__ = [
     "linear",
     "linear_backward",
     "linear_packed",
+    "linear_quantized",
     "matmul",
     "pack_linear",
+    "pack_quantized",
+    "quantize",
     "relu",
     "relu_backward",
     "rmsnorm",

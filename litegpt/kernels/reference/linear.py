@@ -23,7 +23,13 @@ def linear(
     are (..., N), bias is (N,). Activations: "gelu", "gelu_erf", "relu". Every output adds its K
     products in ascending order, whatever the number of rows or threads.
     """
-    y = x @ (weight.T if transposed else weight)  # (..., K) -> (..., N)
+    return finish(x @ (weight.T if transposed else weight), bias, residual, activation)
+
+
+def finish(
+    y: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None, activation: str | None
+) -> np.ndarray:
+    """activation(y + bias) + residual."""
     if bias is not None:
         y = y + bias
     if activation is not None:

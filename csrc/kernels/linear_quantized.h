@@ -1,0 +1,239 @@
+/* Dense layers on packed weights of any format. Formats of numbers go the way of linear_packed,
+   widened panel by panel; those of codes round the activations too and multiply bytes.
+
+   Every output adds its groups in ascending order, whatever the number of rows or threads. */
+#include "dot.h"
+#include "quantized.h"
+
+/* Rows of a tile, and vectors of outputs: sums of integers, a vector of weights for each of the
+   latter, and one of activations have to fit the vector registers. */
+#if defined(LG_VNNI)
+enum { CODE_ROWS = 12, CODE_VECTORS = 2 };
+#elif defined(LG_AVX512)
+enum { CODE_ROWS = 8, CODE_VECTORS = 2 };
+#elif defined(LG_NEON)
+enum { CODE_ROWS = 4, CODE_VECTORS = 4 };
+#else
+enum { CODE_ROWS = 4, CODE_VECTORS = 1 };
+#endif
+
+enum {
+    GROUP = 32,                /* inputs that share a scale */
+    QUADS = GROUP / 4,         /* of four codes each, which a lane multiplies at once */
+    CODES_AT_ONCE = 256 * 1024 /* bytes of activations that stay in the second-level cache */
+};
+
+/* A group of activations, rounded, of the rows of one tile: codes [QUADS][rows][4], then for each
+   row the scale, the scale times the sum of the codes (what a minimum is worth), and what makes up
+   for SIGNED_EXCESS. */
+enum { CODE_BYTES = GROUP + 4 + 4 + 4 }; /* of one row */
+
+INLINE const int8_t *codes_of(const uint8_t *group, int rows, int q, int r) {
+    return (const int8_t *)group + 4 * (q * rows + r);
+}
+
+INLINE float scale_of(const uint8_t *group, int rows, int r) {
+    return *(const float *)(const void *)(group + GROUP * rows + 4 * r);
+}
+
+INLINE float scaled_sum_of(const uint8_t *group, int rows, int r) {
+    return *(const float *)(const void *)(group + (GROUP + 4) * rows + 4 * r);
+}
+
+INLINE int32_t start_of(const uint8_t *group, int rows, int r) {
+    return *(const int32_t *)(const void *)(group + (GROUP + 8) * rows + 4 * r);
+}
+
+typedef struct {
+    const float *x;
+    const uint8_t *packed;
+    int format;
+    lg_size M, K, N, groups;
+    lg_finish finish;
+    float *y;
+    uint8_t *codes; /* (strips, groups) groups of activations */
+    lg_size rows_per_block;
+} lg_code_product;
+
+/* Row r's part of a group: `count` activations, rounded to codes; see activation_codes. */
+INLINE void round_group(const float *x, lg_size count, int rows, int r, uint8_t *group) {
+    float values[GROUP] = {0};
+    memcpy(values, x, sizeof(float) * (size_t)count);
+    vi largest = {0};
+    for (int i = 0; i < GROUP; i += LG_VL) { /* as integers: NaN is larger than infinity */
+        const vi magnitude = bits(load(values + i)) & 0x7fffffff;
+        const vi larger = magnitude > largest;
+        largest = (larger & magnitude) | (~larger & largest);
+    }
+    int32_t most_bits = 0;
+    for (int i = 0; i < LG_VL; i++) most_bits = largest[i] > most_bits ? largest[i] : most_bits;
+    const int finite = most_bits < 0x7f800000;
+    const float most = float_of_bits((uint32_t)most_bits);
+    float inverse = finite && most > 0 ? 127.0f / most : 0.0f;
+    if (!(inverse <= FLT_MAX)) inverse = 0.0f;
+    int8_t codes[GROUP] = {0};
+    int32_t sum = 0;
+    if (inverse > 0)
+        for (int i = 0; i < GROUP; i += LG_VL) {
+            const vi code = nearest_vi(load(values + i) * inverse);
+            for (int lane = 0; lane < LG_VL; lane++) {
+                codes[i + lane] = (int8_t)code[lane];
+                sum += code[lane];
+            }
+        }
+    const float scale = !finite ? NAN : inverse > 0 ? most / 127.0f : 0.0f;
+    const float scaled_sum = scale * (float)sum;
+    const int32_t start = -SIGNED_EXCESS * sum;
+    for (int q = 0; q < QUADS; q++) memcpy(group + 4 * (q * rows + r), codes + 4 * q, 4);
+    memcpy(group + GROUP * rows + 4 * r, &scale, 4);
+    memcpy(group + (GROUP + 4) * rows + 4 * r, &scaled_sum, 4);
+    memcpy(group + (GROUP + 8) * rows + 4 * r, &start, 4);
+}
+
+static int round_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const lg_code_product *p = context;
+    for (lg_size strip = begin; strip < end; strip++) {
+        const lg_size row = strip * CODE_ROWS;
+        const int rows = at_most(p->M - row, CODE_ROWS);
+        for (int r = 0; r < rows; r++)
+            for (lg_size g = 0; g < p->groups; g++)
+                round_group(p->x + (row + r) * p->K + g * GROUP,
+                            at_most(p->K - g * GROUP, GROUP), rows, r,
+                            p->codes + (row * p->groups + g * rows) * CODE_BYTES);
+    }
+    return LG_OK;
+}
+
+/* y (rows, 32) = the codes of `rows` rows times a panel; rows and format are constants wherever
+   this is inlined. */
+INLINE void code_tile(const int rows, const int format, lg_size groups, const uint8_t *a,
+                      const uint8_t *w, float *y) {
+    const int halves = format == LG_Q8 ? 1 : 2;
+    const int bytes = PANEL * (2 * halves + (format == LG_Q8 ? GROUP : GROUP / 2));
+    for (int i = 0; i < rows * PANEL; i += LG_VL) store(y + i, splat(0));
+    for (lg_size g = 0; g < groups; g++, a += rows * CODE_BYTES, w += bytes) {
+        const uint8_t *quads = w + 2 * halves * PANEL;
+#pragma GCC unroll 1
+        for (int j = 0; j < PANEL; j += CODE_VECTORS * LG_VL) {
+            vi dot[CODE_ROWS][CODE_VECTORS];
+UNROLL for (int r = 0; r < rows; r++)
+UNROLL for (int v = 0; v < CODE_VECTORS; v++)
+                    dot[r][v] = (vi){0} + (format == LG_Q8 ? start_of(a, rows, r) : 0);
+UNROLL for (int q = 0; q < QUADS; q++) {
+                vi weights[CODE_VECTORS];
+UNROLL for (int v = 0; v < CODE_VECTORS; v++) {
+                    const int column = j + v * LG_VL;
+                    weights[v] = format == LG_Q8
+                                     ? load_bytes(quads + 4 * (q * PANEL + column))
+                                     : (load_bytes(quads + 4 * (q % 4 * PANEL + column)) >>
+                                        (q < 4 ? 0 : 4)) & 0x0f0f0f0f;
+                }
+UNROLL for (int r = 0; r < rows; r++) {
+                    const vi codes = splat_bytes(codes_of(a, rows, q, r));
+UNROLL for (int v = 0; v < CODE_VECTORS; v++)
+                        dot[r][v] = format == LG_Q8 ? dot_signed(dot[r][v], weights[v], codes)
+                                                    : dot_unsigned(dot[r][v], weights[v], codes);
+                }
+            }
+UNROLL for (int v = 0; v < CODE_VECTORS; v++) {
+                const int column = j + v * LG_VL;
+                const vf scale = load_float16(w + 2 * column);
+                const vf minimum =
+                    format == LG_Q8 ? scale : load_float16(w + 2 * (PANEL + column));
+UNROLL for (int r = 0; r < rows; r++) {
+                    float *sum = y + r * PANEL + column;
+                    vf value = fma_vf(__builtin_convertvector(dot[r][v], vf),
+                                      scale * scale_of(a, rows, r), load(sum));
+                    if (format == LG_Q4)
+                        value = fma_vf(minimum, splat(scaled_sum_of(a, rows, r)), value);
+                    store(sum, value);
+                }
+            }
+        }
+    }
+}
+
+#define CODE_CASE(n)                                                             \
+    case n:                                                                      \
+        if (format == LG_Q8) code_tile(n, LG_Q8, groups, a, w, y);               \
+        else code_tile(n, LG_Q4, groups, a, w, y);                               \
+        break;
+
+static void code_tile_of(int rows, int format, lg_size groups, const uint8_t *a,
+                         const uint8_t *w, float *y) {
+    switch (rows) {
+        CODE_CASE(1) CODE_CASE(2) CODE_CASE(3) CODE_CASE(4)
+#if defined(LG_AVX512)
+        CODE_CASE(5) CODE_CASE(6) CODE_CASE(7) CODE_CASE(8)
+#endif
+#if defined(LG_VNNI)
+        CODE_CASE(9) CODE_CASE(10) CODE_CASE(11) CODE_CASE(12)
+#endif
+    }
+}
+
+static int code_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const lg_code_product *p = context;
+    const lg_size panels = (p->N + PANEL - 1) / PANEL;
+    const lg_size panel_bytes = p->groups * PANEL * block_bytes(&weight_formats[p->format]);
+    for (lg_size item = begin; item < end; item++) { /* (block, panel) */
+        const lg_size first = item / panels * p->rows_per_block, column = item % panels * PANEL;
+        const lg_size rows_left = p->M - first < p->rows_per_block ? p->M - first
+                                                                   : p->rows_per_block;
+        const lg_size columns = p->N - column < PANEL ? p->N - column : PANEL;
+        for (lg_size row = first; row < first + rows_left; row += CODE_ROWS) {
+            const int rows = at_most(first + rows_left - row, CODE_ROWS);
+            float tile[CODE_ROWS * PANEL];
+            code_tile_of(rows, p->format, p->groups, p->codes + row * p->groups * CODE_BYTES,
+                         p->packed + item % panels * panel_bytes, tile);
+            for (int r = 0; r < rows; r++) {
+                float *y = p->y + (row + r) * p->N + column;
+                memcpy(y, tile + r * PANEL, sizeof(float) * (size_t)columns);
+                if (has_finish(&p->finish))
+                    finish_part(&p->finish, p->N, row + r, column, columns, y);
+            }
+        }
+    }
+    return LG_OK;
+}
+
+static int code_product(lg_code_product p) {
+    if (p.M == 0 || p.N == 0) return LG_OK;
+    const lg_size panels = (p.N + PANEL - 1) / PANEL, strips = (p.M + CODE_ROWS - 1) / CODE_ROWS;
+    const lg_size row_bytes = p.groups * CODE_BYTES;
+    p.codes = lg_scratch(LG_SCRATCH_REGION, (size_t)(p.M * row_bytes));
+    if (p.codes == NULL) return LG_NO_MEMORY;
+    int status = lg_parallel(strips, row_grain(CODE_ROWS * p.K), round_strips, &p);
+    if (status != LG_OK) return status;
+    const lg_size fitting = CODES_AT_ONCE / (CODE_ROWS * row_bytes + 1);
+    p.rows_per_block = (fitting < 1 ? 1 : fitting < strips ? fitting : strips) * CODE_ROWS;
+    const lg_size blocks = (p.M + p.rows_per_block - 1) / p.rows_per_block;
+    const lg_size rows = p.rows_per_block < p.M ? p.rows_per_block : p.M;
+    return lg_parallel(panels * blocks, 1 + 2 * PRODUCT_GRAIN / ((p.K + 1) * PANEL * rows),
+                       code_panels, &p);
+}
+
+static int linear_quantized(const float *x, const uint8_t *packed, int format, lg_finish finish,
+                            lg_size M, lg_size K, lg_size N, float *y) {
+    if (format == LG_Q8 || format == LG_Q4)
+        return code_product((lg_code_product){.x = x,
+                                              .packed = packed,
+                                              .format = format,
+                                              .M = M,
+                                              .K = K,
+                                              .N = N,
+                                              .groups = groups_of(&weight_formats[format], K),
+                                              .finish = finish,
+                                              .y = y});
+    if (format == LG_FLOAT32)
+        return linear_packed(x, (const float *)(const void *)packed, finish, M, K, N, y);
+    return product((lg_product){.a = {x, K, 1},
+                                .halves = packed,
+                                .format = format,
+                                .packed = 1,
+                                .M = M,
+                                .K = K,
+                                .N = N,
+                                .finish = finish,
+                                .c = y});
+}

@@ -1,0 +1,239 @@
+/* Weight formats: how weights become blocks of bytes and back, and how blocks are packed.
+
+   A block is a row of units of two bytes (numbers), then of four (codes of four inputs, or a
+   float); see litegpt.kernels.reference.weight_formats. Packed blocks lie panel by panel of 32 outputs,
+   group by group, unit by unit, each unit 32 times, once for each output. The bytes of a unit are
+   little-endian, as all processors are that this is built for. */
+#ifndef LITEGPT_QUANTIZED_H
+#define LITEGPT_QUANTIZED_H
+
+#include "half.h"
+#include "tile.h"
+
+enum { SPAN = 32 }; /* inputs that are converted at a time: one group, or as many as a group has */
+
+typedef struct {
+    int group;         /* weights in a block */
+    int halves, words; /* units of two and of four bytes */
+    float largest;     /* magnitude that can be stored */
+    void (*encode)(const float *w, uint8_t *blocks); /* SPAN weights to SPAN / group blocks */
+    void (*decode)(const uint8_t *blocks, float *w);
+} lg_weight_format;
+
+static void encode_float32(const float *w, uint8_t *blocks) { memcpy(blocks, w, 4 * SPAN); }
+static void decode_float32(const uint8_t *blocks, float *w) { memcpy(w, blocks, 4 * SPAN); }
+
+static void encode_bfloat16(const float *w, uint8_t *blocks) {
+    uint16_t halves[SPAN];
+    for (int i = 0; i < SPAN; i++) halves[i] = bfloat_of(w[i]);
+    memcpy(blocks, halves, sizeof halves);
+}
+
+static void decode_bfloat16(const uint8_t *blocks, float *w) {
+    for (int i = 0; i < SPAN; i += LG_VL) store(w + i, load_bfloat16(blocks + 2 * i));
+}
+
+static void encode_float16(const float *w, uint8_t *blocks) {
+    uint16_t halves[SPAN];
+    for (int i = 0; i < SPAN; i++) halves[i] = half_of(w[i]);
+    memcpy(blocks, halves, sizeof halves);
+}
+
+static void decode_float16(const uint8_t *blocks, float *w) {
+    for (int i = 0; i < SPAN; i += LG_VL) store(w + i, load_float16(blocks + 2 * i));
+}
+
+/* Numbers to whole ones, of halves the even one; magnitudes below 2^22. */
+INLINE vi nearest_vi(vf v) {
+    const vf shift = splat(0x1.8p23f);
+    return bits(v + shift) - bits(shift);
+}
+
+/* scale (rounded up, so that no code is cut), 32 codes in -127..127: w = scale * code */
+static void encode_q8(const float *w, uint8_t *block) {
+    vf most = splat(0);
+    for (int i = 0; i < SPAN; i += LG_VL) most = max_vf(most, (vf)(bits(load(w + i)) & 0x7fffffff));
+    const uint16_t half = half_not_below(largest_vf(most) / 127.0f);
+    const float inverse = half ? 1.0f / float_of_half(half) : 0.0f;
+    int32_t codes[SPAN];
+    for (int i = 0; i < SPAN; i += LG_VL) {
+        const vi code = nearest_vi(load(w + i) * inverse);
+        memcpy(codes + i, &code, sizeof code);
+    }
+    memcpy(block, &half, 2);
+    for (int i = 0; i < SPAN; i++) block[2 + i] = (uint8_t)codes[i];
+}
+
+static void decode_q8(const uint8_t *block, float *w) {
+    uint16_t half;
+    memcpy(&half, block, 2);
+    const float scale = float_of_half(half);
+    for (int i = 0; i < SPAN; i++) w[i] = scale * (float)(int8_t)block[2 + i];
+}
+
+/* scale, minimum (rounded down), 32 codes in 0..15: w = scale * code + minimum */
+static void encode_q4(const float *w, uint8_t *block) {
+    vf most = load(w), least = -most;
+    for (int i = LG_VL; i < SPAN; i += LG_VL) {
+        most = max_vf(most, load(w + i));
+        least = max_vf(least, -load(w + i));
+    }
+    const float lowest = largest_vf(least); /* minus the smallest weight */
+    const uint16_t minimum = lowest > 0 ? half_not_below(lowest) | 0x8000 : half_not_above(-lowest);
+    const float low = float_of_half(minimum);
+    const uint16_t half = half_not_below((largest_vf(most) - low) / 15.0f);
+    const float inverse = half ? 1.0f / float_of_half(half) : 0.0f;
+    int32_t codes[SPAN];
+    for (int i = 0; i < SPAN; i += LG_VL) {
+        const vi code = nearest_vi((load(w + i) - low) * inverse);
+        memcpy(codes + i, &code, sizeof code);
+    }
+    memcpy(block, &half, 2);
+    memcpy(block + 2, &minimum, 2);
+    for (int i = 0; i < 16; i++) block[4 + i] = (uint8_t)(codes[i] | codes[16 + i] << 4);
+}
+
+static void decode_q4(const uint8_t *block, float *w) {
+    uint16_t half, minimum;
+    memcpy(&half, block, 2);
+    memcpy(&minimum, block + 2, 2);
+    const float scale = float_of_half(half), low = float_of_half(minimum);
+    for (int i = 0; i < 16; i++) {
+        w[i] = scale * (float)(block[4 + i] & 15) + low;
+        w[16 + i] = scale * (float)(block[4 + i] >> 4) + low;
+    }
+}
+
+static const lg_weight_format weight_formats[] = {
+    [LG_FLOAT32] = {1, 0, 1, FLT_MAX, encode_float32, decode_float32},
+    [LG_BFLOAT16] = {1, 1, 0, 0x1.fep127f, encode_bfloat16, decode_bfloat16},
+    [LG_FLOAT16] = {1, 1, 0, 65504, encode_float16, decode_float16},
+    [LG_Q8] = {32, 1, 8, 127 * 65504.0f, encode_q8, decode_q8},
+    [LG_Q4] = {32, 2, 4, 65504, encode_q4, decode_q4},
+};
+
+INLINE lg_size block_bytes(const lg_weight_format *f) { return 2 * f->halves + 4 * f->words; }
+INLINE lg_size groups_of(const lg_weight_format *f, lg_size K) {
+    return (K + f->group - 1) / f->group;
+}
+
+enum { SPAN_BYTES = 4 * SPAN }; /* the blocks of a span, in the largest format */
+
+struct quantize_task {
+    const lg_weight_format *format;
+    const float *weight;
+    lg_size row, column; /* weight (k, n) stands at weight[k * row + n * column] */
+    lg_size K, N;
+    uint8_t *blocks;
+};
+
+/* Panels of 32 outputs, 32 inputs at a time: a piece of the matrix that stays in cache. */
+static int quantize_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const struct quantize_task *t = context;
+    const lg_weight_format *f = t->format;
+    const lg_size bytes = block_bytes(f), groups = groups_of(f, t->K);
+    const lg_size last = end * PANEL < t->N ? end * PANEL : t->N;
+    int bad = 0;
+    for (lg_size first = begin * PANEL; first < last; first += PANEL)
+        for (lg_size k = 0; k < t->K; k += SPAN)
+            for (lg_size n = first; n < last && n < first + PANEL; n++) {
+                const float *from = t->weight + k * t->row + n * t->column;
+                const lg_size count = t->K - k < SPAN ? t->K - k : SPAN;
+                float w[SPAN] = {0};
+                for (lg_size i = 0; i < count; i++) {
+                    w[i] = from[i * t->row];
+                    bad |= !(fabsf(w[i]) <= f->largest);
+                }
+                if (bad) return LG_BAD_VALUE;
+                uint8_t encoded[SPAN_BYTES];
+                f->encode(w, encoded);
+                memcpy(t->blocks + (n * groups + k / f->group) * bytes, encoded,
+                       (size_t)(groups_of(f, count) * bytes));
+            }
+    return LG_OK;
+}
+
+static int quantize(const float *weight, int format, int transposed, lg_size K, lg_size N,
+                    uint8_t *blocks) {
+    struct quantize_task t = {.format = &weight_formats[format],
+                              .weight = weight,
+                              .row = transposed ? 1 : N,
+                              .column = transposed ? K : 1,
+                              .K = K,
+                              .N = N,
+                              .blocks = blocks};
+    return lg_parallel((N + PANEL - 1) / PANEL, row_grain(PANEL * K), quantize_panels, &t);
+}
+
+struct interleave_task {
+    const lg_weight_format *format;
+    const uint8_t *blocks;
+    lg_size groups, N;
+    uint8_t *packed;
+};
+
+static int interleave_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const struct interleave_task *t = context;
+    const lg_weight_format *f = t->format;
+    const lg_size bytes = block_bytes(f);
+    for (lg_size panel = begin; panel < end; panel++)
+        for (lg_size g = 0; g < t->groups; g++) {
+            uint8_t *to = t->packed + (panel * t->groups + g) * bytes * PANEL;
+            for (lg_size j = 0; j < PANEL; j++) {
+                static const uint8_t zeros[SPAN_BYTES];
+                const lg_size n = panel * PANEL + j;
+                const uint8_t *from = n < t->N ? t->blocks + (n * t->groups + g) * bytes : zeros;
+                for (int i = 0; i < f->halves; i++)
+                    memcpy(to + 2 * (i * PANEL + j), from + 2 * i, 2);
+                for (int i = 0; i < f->words; i++)
+                    memcpy(to + 2 * f->halves * PANEL + 4 * (i * PANEL + j),
+                           from + 2 * f->halves + 4 * i, 4);
+            }
+        }
+    return LG_OK;
+}
+
+static int pack_quantized(const uint8_t *blocks, int format, lg_size groups, lg_size N,
+                          uint8_t *packed) {
+    struct interleave_task t = {&weight_formats[format], blocks, groups, N, packed};
+    return lg_parallel((N + PANEL - 1) / PANEL, row_grain(PANEL * groups), interleave_panels, &t);
+}
+
+struct lookup_task {
+    const lg_weight_format *format;
+    const int64_t *ids;
+    const uint8_t *packed;
+    lg_size K;
+    float *y;
+};
+
+static int decode_rows(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const struct lookup_task *t = context;
+    const lg_weight_format *f = t->format;
+    const lg_size bytes = block_bytes(f), groups = groups_of(f, t->K);
+    for (lg_size row = begin; row < end; row++)
+        for (lg_size k = 0; k < t->K; k += SPAN) {
+            const lg_size count = t->K - k < SPAN ? t->K - k : SPAN, j = t->ids[row] % PANEL;
+            const uint8_t *from =
+                t->packed + (t->ids[row] / PANEL * groups + k / f->group) * bytes * PANEL;
+            uint8_t blocks[SPAN_BYTES] = {0}, *to = blocks;
+            for (lg_size g = 0; g < groups_of(f, count); g++) {
+                for (int i = 0; i < f->halves; i++, to += 2, from += 2 * PANEL)
+                    memcpy(to, from + 2 * j, 2);
+                for (int i = 0; i < f->words; i++, to += 4, from += 4 * PANEL)
+                    memcpy(to, from + 4 * j, 4);
+            }
+            float w[SPAN];
+            f->decode(blocks, w);
+            memcpy(t->y + row * t->K + k, w, sizeof(float) * (size_t)count);
+        }
+    return LG_OK;
+}
+
+static int embedding_quantized(const int64_t *ids, const uint8_t *packed, int format,
+                               lg_size count, lg_size K, float *y) {
+    struct lookup_task t = {&weight_formats[format], ids, packed, K, y};
+    return lg_parallel(count, row_grain(K), decode_rows, &t);
+}
+
+#endif

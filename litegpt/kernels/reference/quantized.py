@@ -1,0 +1,127 @@
+"""Dense layers whose weights are stored in fewer bits, for inference.
+
+Packing interleaves the blocks of 32 outputs unit by unit (see weight_formats), so that a vector
+takes the same unit of many outputs, and one row of activations reads the weights as one stream.
+"""
+
+import math
+
+import numpy as np
+
+from litegpt.kernels.reference.embedding import check_ids
+from litegpt.kernels.reference.linear import PANEL, finish, linear
+from litegpt.kernels.reference.weight_formats import WeightFormat, weight_format
+
+
+def _rows(array: np.ndarray, axes: int) -> np.ndarray:
+    """The axes from number `axes` on as one, which may be of length 0."""
+    return array.reshape(*array.shape[:axes], math.prod(array.shape[axes:]))
+
+
+def check_weights(weight: np.ndarray, form: WeightFormat) -> None:
+    """ValueError naming the first weight that isn't finite or that the format can't hold."""
+    wrong = np.argwhere(~(np.abs(weight) <= form.largest))
+    if wrong.size:
+        place = tuple(int(i) for i in wrong[0])
+        raise ValueError(
+            f"weight at {place} is {weight[place]}; {form.name} holds finite numbers up to "
+            f"{form.largest:.6g}"
+        )
+
+
+def quantize(weight: np.ndarray, format: str, transposed: bool = False) -> np.ndarray:
+    """Weights in another format: (K, N), or (N, K) when transposed -> blocks (N, groups, bytes).
+
+    A weight that isn't finite, or that the format can't hold: ValueError naming it.
+    """
+    form = weight_format(format)
+    check_weights(weight, form)
+    rows = weight if transposed else weight.T  # (N, K)
+    outputs, inputs = rows.shape
+    padded = np.zeros((outputs, form.groups(inputs) * form.group), np.float32)
+    padded[:, :inputs] = rows
+    return form.encode(padded.reshape(outputs, form.groups(inputs), form.group))
+
+
+def dequantize(blocks: np.ndarray, format: str, inputs: int) -> np.ndarray:
+    """The weights that blocks stand for: (N, groups, bytes) -> (N, K), in float32."""
+    return _rows(weight_format(format).decode(blocks), 1)[:, :inputs]
+
+
+def pack_quantized(blocks: np.ndarray, format: str) -> np.ndarray:
+    """Blocks in the order in which activations meet them, zeros filling up the last 32 outputs.
+
+    (N, groups, bytes) -> (ceil(N / 32), groups * 32 * bytes). Of each group of 32 outputs, the
+    first units of all 32 come first, then their second units, and so on.
+    """
+    form = weight_format(format)
+    outputs, groups, block_bytes = blocks.shape
+    if block_bytes != form.block_bytes:
+        raise ValueError(f"blocks of {format} must have {form.block_bytes} bytes: {blocks.shape}")
+    panels = -(-outputs // PANEL)
+    padded = np.zeros((panels * PANEL, groups, block_bytes), np.uint8)
+    padded[:outputs] = blocks
+    padded = padded.reshape(panels, PANEL, groups, block_bytes)
+    units = np.split(padded, np.cumsum(form.units)[:-1], axis=-1)
+    interleaved = [_rows(unit.swapaxes(1, 2), 2) for unit in units]
+    return _rows(np.concatenate(interleaved, axis=-1), 1)
+
+
+def unpack_quantized(packed: np.ndarray, format: str, outputs: int) -> np.ndarray:
+    """The blocks that pack_quantized was given."""
+    form = weight_format(format)
+    panels = packed.shape[0]
+    groups = packed.shape[1] // (PANEL * form.block_bytes)
+    grouped = packed.reshape(panels, groups, PANEL * form.block_bytes)
+    units = np.split(grouped, PANEL * np.cumsum(form.units)[:-1], axis=-1)
+    turned = [
+        unit.reshape(panels, groups, PANEL, width).swapaxes(1, 2)
+        for unit, width in zip(units, form.units, strict=True)
+    ]
+    blocks = np.concatenate(turned, axis=-1)  # (panels, 32, groups, bytes)
+    return blocks.reshape(panels * PANEL, groups, form.block_bytes)[:outputs]
+
+
+def _check_packed(packed: np.ndarray, form: WeightFormat, inputs: int, outputs: int) -> None:
+    shape = (-(-outputs // PANEL), form.groups(inputs) * PANEL * form.block_bytes)
+    if packed.shape != shape:
+        raise ValueError(f"packed must have shape {shape}, not {packed.shape}")
+
+
+def linear_quantized(
+    x: np.ndarray,
+    packed: np.ndarray,
+    format: str,
+    outputs: int,
+    bias: np.ndarray | None = None,
+    residual: np.ndarray | None = None,
+    activation: str | None = None,
+) -> np.ndarray:
+    """linear, with the weights that pack_quantized made; outputs is N.
+
+    float32, bfloat16 and float16 equal linear with the rounded weights. In q8 and q4, x is rounded
+    too (activation_codes), and every output adds its groups in ascending order.
+    """
+    form, inputs = weight_format(format), x.shape[-1]
+    _check_packed(packed, form, inputs, outputs)
+    blocks = unpack_quantized(packed, format, outputs)
+    if form.add_products is None:
+        return linear(x, dequantize(blocks, format, inputs).T, bias, residual, activation)
+    rows = math.prod(x.shape[:-1])
+    y = np.zeros((rows, outputs), x.dtype)
+    form.add_products(y, x.reshape(rows, inputs), blocks)
+    return finish(y.reshape(*x.shape[:-1], outputs), bias, residual, activation)
+
+
+def embedding_quantized(
+    ids: np.ndarray, packed: np.ndarray, format: str, inputs: int, outputs: int
+) -> np.ndarray:
+    """Rows of a table (V, C) that is stored as the weights of a head: (...) int64 -> (..., C).
+
+    inputs is C and outputs V. An id outside 0..V-1: IndexError naming the id and its place in the
+    flattened ids.
+    """
+    _check_packed(packed, weight_format(format), inputs, outputs)
+    check_ids(ids, outputs)
+    blocks = unpack_quantized(packed, format, outputs)[ids.reshape(-1)]
+    return dequantize(blocks, format, inputs).reshape(*ids.shape, inputs)
