@@ -3,20 +3,34 @@
 Nothing here knows an architecture: names and shapes of tensors come from litegpt.models.
 """
 
-from litegpt.formats.checkpoint import CONFIG, WEIGHTS, check_destination, write_checkpoint
+from litegpt.formats.checkpoint import CONFIG, check_destination, write_checkpoint
 from litegpt.formats.errors import ModelFormatError
 from litegpt.formats.files import write_together
-from litegpt.formats.json_fields import JsonFields, read_json
-from litegpt.formats.weights import WeightsFile
+from litegpt.formats.gguf import GgufFile
+from litegpt.formats.json_fields import JsonFields, parse_json, read_json
+from litegpt.formats.weights import (
+    SafetensorsFile,
+    ShardedWeights,
+    Weights,
+    check_tensors,
+    open_weights,
+    refuse_pickle,
+)
 
 __all__ = [
     "CONFIG",
-    "WEIGHTS",
+    "GgufFile",
     "JsonFields",
     "ModelFormatError",
-    "WeightsFile",
+    "SafetensorsFile",
+    "ShardedWeights",
+    "Weights",
     "check_destination",
+    "check_tensors",
+    "open_weights",
+    "parse_json",
     "read_json",
+    "refuse_pickle",
     "write_checkpoint",
     "write_together",
 ]

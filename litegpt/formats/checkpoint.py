@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from litegpt.formats.files import partial_name, write_together
+from litegpt.formats.weights import WEIGHTS
 
 CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 # of a model, or of the run that makes one
 _BESIDE = ("tokenizer.json", "tokenizer_config.json", "log.jsonl")
 _OF_A_MODEL = {CONFIG, WEIGHTS, *_BESIDE, partial_name(CONFIG), partial_name(WEIGHTS)}

@@ -99,6 +99,14 @@ class GgufFile:
         self._at, self._reading = 4, "header"
         self._header()
 
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        return {name: place.shape for name, place in self.tensors.items()}
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        return {}  # what has another type was refused
+
     def read(self, name: str) -> np.ndarray:
         """A tensor's numbers, whatever its type: float32, of its shape."""
         place = self.tensors[name]

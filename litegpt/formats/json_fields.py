@@ -82,6 +82,11 @@ def read_json(path: Path) -> JsonFields:
         text = file.read(_LARGEST + 1)
     if len(text) > _LARGEST:
         raise ModelFormatError(f"{path}: larger than {_LARGEST} bytes; this can't be a config")
+    return parse_json(path, text)
+
+
+def parse_json(path: Path, text: bytes | str) -> JsonFields:
+    """The object that a JSON text is; ModelFormatError naming the file that it came from."""
     try:
         fields = json.loads(text)
     except RecursionError:

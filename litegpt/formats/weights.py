@@ -1,67 +1,161 @@
-"""A safetensors file: which tensors it holds, and each of them when asked for."""
+"""Tensors in files: which there are, and each of them when asked for."""
 
+import json
+import mmap
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from litegpt.formats.errors import ModelFormatError
+from litegpt.formats.json_fields import read_json
 
-_READABLE = ("F32", "F16")
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+
+_TYPES: dict[str, np.dtype[Any]] = {  # those that are read; NumPy has no bfloat16
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype("<u2"),
+}
+_LONGEST_HEADER = 1 << 22  # bytes; the largest models' have some 100,000
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _LISTED = 20  # problems that a message spells out
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class WeightsFile:
-    """Names and shapes of the tensors in a file; the tensors are read one by one."""
+class Weights(Protocol):
+    """What holds a model's tensors."""
+
+    path: Path  # which messages name
+
+    @property
+    def shapes(self) -> Shapes: ...
+
+    @property
+    def unread(self) -> Mapping[str, str]:
+        """Tensors of types that aren't read -> what is wrong with them."""
+
+    def read(self, name: str) -> np.ndarray:
+        """One tensor: float16 or float32."""
+
+
+def check_tensors(weights: Weights, expected: Shapes, optional: Shapes) -> None:
+    """ModelFormatError listing all tensors missing, unexpected, misshapen, or of other types.
+
+    Nothing but headers has been read then.
+    """
+    known = {**expected, **optional}
+    problems = [f"missing {name}" for name in expected if name not in weights.shapes]
+    for name, shape in weights.shapes.items():
+        if name not in known:
+            problems.append(f"unexpected {name}")
+        elif shape != known[name]:
+            problems.append(f"{name} has shape {shape}, not {known[name]}")
+        elif name in weights.unread:
+            problems.append(f"{name} {weights.unread[name]}")
+    if problems:
+        more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
+        raise ModelFormatError(f"{weights.path}: " + "; ".join(problems[:_LISTED]) + more)
+
+
+class SafetensorsFile:
+    """Names and shapes of the tensors in a file, which the safetensors library has checked.
+
+    The file is mapped: as long as this, or what it has read, is in use, it must not shrink.
+    """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise ModelFormatError(f"{path}: no such file{_pickled(path.parent)}")
         self.path = path
-        try:
-            self._file = safe_open(path, framework="numpy")
-            slices = {name: self._file.get_slice(name) for name in self._file.keys()}
-        except SafetensorError as error:
-            raise ModelFormatError(f"{path}: not a whole safetensors file ({error})") from error
-        self.shapes: Shapes = {name: tuple(s.get_shape()) for name, s in slices.items()}
-        self._types = {name: s.get_dtype() for name, s in slices.items()}
-
-    def check(self, expected: Shapes, optional: Shapes) -> None:
-        """ModelFormatError listing all tensors missing, unexpected, misshapen, or of other types.
-
-        Nothing but the file's header has been read then.
-        """
-        known = {**expected, **optional}
-        problems = [f"missing {name}" for name in expected if name not in self.shapes]
-        for name, shape in self.shapes.items():
-            if name not in known:
-                problems.append(f"unexpected {name}")
-            elif shape != known[name]:
-                problems.append(f"{name} has shape {shape}, not {known[name]}")
-            elif self._types[name] not in _READABLE:
-                allowed = " or ".join(_READABLE)
-                problems.append(f"{name} has type {self._types[name]}, not {allowed}")
-        if problems:
-            more = f"; and {len(problems) - _LISTED} more" if len(problems) > _LISTED else ""
-            raise ModelFormatError(f"{self.path}: " + "; ".join(problems[:_LISTED]) + more)
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if _LONGEST_HEADER < length <= path.stat().st_size:
+                raise ModelFormatError(f"{path}: a header of {length} bytes; this can't be one")
+            try:
+                with safe_open(path, framework="numpy"):
+                    header = json.loads(file.read(length))
+            except (SafetensorError, OSError) as error:
+                raise ModelFormatError(f"{path}: not a whole safetensors file ({error})") from error
+            self._bytes: mmap.mmap = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        header.pop("__metadata__", None)
+        self._start = 8 + length
+        self._tensors: dict[str, dict[str, Any]] = header
+        self.shapes: Shapes = {name: tuple(t["shape"]) for name, t in header.items()}
+        allowed = ", ".join(_TYPES)
+        self.unread: Mapping[str, str] = {
+            name: f"has type {tensor['dtype']}; types read are {allowed}"
+            for name, tensor in header.items()
+            if tensor["dtype"] not in _TYPES
+        }
 
     def read(self, name: str) -> np.ndarray:
-        """One tensor, in the type that it has in the file."""
-        return self._file.get_tensor(name)
+        """One tensor where it lies in the file, or, from bfloat16, a copy in float32."""
+        tensor = self._tensors[name]
+        dtype, shape = _TYPES[tensor["dtype"]], self.shapes[name]
+        start = self._start + tensor["data_offsets"][0]
+        count = int(np.prod(shape, dtype=np.int64))
+        array = np.frombuffer(self._bytes, dtype, count, start).reshape(shape)
+        if tensor["dtype"] == "BF16":
+            return (array.astype(np.uint32) << 16).view(np.float32)  # its upper half
+        return array
+
+
+class ShardedWeights:
+    """The tensors of several safetensors files beside an index of them."""
+
+    def __init__(self, index: Path) -> None:
+        self.path = index
+        fields = read_json(index).section("weight_map")
+        files: dict[str, SafetensorsFile] = {}
+        self._file_of: dict[str, SafetensorsFile] = {}
+        for name, shard in fields.fields.items():
+            if not isinstance(shard, str) or Path(shard).name != shard or "\\" in shard:
+                raise fields.refuse(name, "the name of a file in the same folder")
+            if shard not in files:
+                files[shard] = SafetensorsFile(index.parent / shard)
+            if name not in files[shard].shapes:
+                raise ModelFormatError(f"{index}: {name} isn't in {shard}")
+            self._file_of[name] = files[shard]
+        for file in files.values():
+            for name in file.shapes:
+                if self._file_of.get(name) is not file:
+                    raise ModelFormatError(f"{index}: {name} in {file.path.name} isn't listed")
+        self.shapes: Shapes = {name: file.shapes[name] for name, file in self._file_of.items()}
+        self.unread: Mapping[str, str] = {
+            name: problem for file in files.values() for name, problem in file.unread.items()
+        }
+
+    def read(self, name: str) -> np.ndarray:
+        return self._file_of[name].read(name)
+
+
+def open_weights(directory: Path) -> Weights:
+    """The tensors of a model's directory: one file, or several and their index."""
+    if not (directory / WEIGHTS).exists() and (directory / INDEX).exists():
+        return ShardedWeights(directory / INDEX)
+    return SafetensorsFile(directory / WEIGHTS)
+
+
+def refuse_pickle(path: Path) -> None:
+    """ModelFormatError for files of a kind that can run any code when they are opened."""
+    if path.suffix in _PICKLES:
+        raise ModelFormatError(f"{path}: {_HOW}")
+
+
+_HOW = (
+    "looks like a pickle, which isn't opened: load it with the library that wrote it and save it "
+    "as safetensors"
+)
 
 
 def _pickled(directory: Path) -> str:
-    """What to do where there are only pickled weights, which can run any code when opened."""
+    """What to do where there are only pickled weights."""
     if not directory.is_dir():
         return ""
     names = sorted(p.name for p in directory.iterdir() if p.suffix in _PICKLES)
-    if not names:
-        return ""
-    return (
-        f"; {names[0]} looks like a pickle, which isn't opened: load it with the library that "
-        f"wrote it and save it as safetensors"
-    )
+    return f"; {names[0]} {_HOW}" if names else ""

@@ -3,10 +3,12 @@
 from dataclasses import InitVar, dataclass, fields
 from math import isfinite
 from numbers import Integral, Real
+from typing import Any
 
 from litegpt.nn.attention import check_heads
 from litegpt.nn.dropout import check_dropout
 from litegpt.nn.mlp import ACTIVATIONS
+from litegpt.nn.position import check_rope_scaling
 
 ALLOWED = {
     "norm": ("layernorm", "rmsnorm"),
@@ -33,6 +35,8 @@ class GPTConfig:
                     feed-forward, layernorm (rmsnorm has none); `bias` sets all four at once
     tie_embeddings  the head uses the token embedding's table
     rope_theta      base of the rotary frequencies
+    rope_scaling    None, or {"rope_type": "linear", "dynamic" or "llama3", ...its numbers}: see
+                    litegpt.nn.position
     init_std        standard deviation of the initial weights
     """
 
@@ -54,6 +58,7 @@ class GPTConfig:
     norm_bias: bool = True
     tie_embeddings: bool = False
     rope_theta: float = 10000.0
+    rope_scaling: dict[str, Any] | None = None
     init_std: float = 0.02
     bias: InitVar[bool | None] = None
 
@@ -64,7 +69,10 @@ class GPTConfig:
             self.ffn_dim = 4 * self.hidden_dim
         if self.num_kv_heads is None:
             self.num_kv_heads = self.num_heads
+        self.rope_scaling = check_rope_scaling(self.rope_scaling)
         for field in fields(self):
+            if field.name == "rope_scaling":
+                continue
             setattr(self, field.name, _checked(field.name, getattr(self, field.name)))
         self.norm_bias = self.norm_bias and self.norm == "layernorm"
         self.dropout = check_dropout(self.dropout)

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from litegpt.formats import JsonFields, ModelFormatError, WeightsFile
+from litegpt.formats import GgufFile, JsonFields, ModelFormatError, Weights, check_tensors
 from litegpt.models.config import GPTConfig
 
 
@@ -17,7 +16,9 @@ class Tensor:
 
     They are the parameter, or its `columns` (start, stop) of the last axis, `transposed` or not.
     A parameter that the model doesn't have stands for constants: zeros, or the fixed positions.
-    A `repeat` says again what another tensor says: it may be absent, and isn't written.
+    An `optional` tensor may be absent then. A `repeat` says again what another tensor says: it may
+    be absent, and isn't written. `interleaved` is the number of heads whose rows alternate between
+    their two halves, for rotary positions of that order.
     """
 
     name: str
@@ -26,17 +27,43 @@ class Tensor:
     columns: tuple[int, int] | None = None
     transposed: bool = False
     repeat: bool = False
+    optional: bool = False
+    interleaved: int = 0
 
     def part(self, parameter: np.ndarray) -> np.ndarray:
         """The view of the parameter that has this tensor's shape and order."""
         part = parameter if self.columns is None else parameter[..., slice(*self.columns)]
         return part.T if self.transposed else part
 
+    def from_file(self, rows: np.ndarray) -> np.ndarray:
+        """The file's rows (anything along the first axis) in the model's order."""
+        if not self.interleaved:
+            return rows
+        pairs = rows.reshape(self.interleaved, -1, 2, *rows.shape[1:])  # (H, D/2, 2, ...)
+        return pairs.swapaxes(1, 2).reshape(rows.shape)
 
-class Family(Protocol):
-    """A module of litegpt.models: gpt2, llama."""
+    def to_file(self, rows: np.ndarray) -> np.ndarray:
+        """The model's rows in the file's order."""
+        if not self.interleaved:
+            return rows
+        halves = rows.reshape(self.interleaved, 2, -1, *rows.shape[1:])  # (H, 2, D/2, ...)
+        return halves.swapaxes(1, 2).reshape(rows.shape)
 
-    MODEL_TYPE: str  # in config.json
+
+class Naming(Protocol):
+    """What a kind of file calls a model's tensors."""
+
+    def tensors(self, config: GPTConfig) -> list[Tensor]:
+        """The tensors of a file for this configuration."""
+
+    def own_name(self, name: str) -> str | None:
+        """The name among `tensors` that a name in a file stands for; None: of no importance."""
+
+
+class Family(Naming, Protocol):
+    """Hugging Face's files of a family: the modules gpt2 and llama."""
+
+    MODEL_TYPES: tuple[str, ...]  # in config.json; the first is the one written
 
     def expresses(self, config: GPTConfig) -> bool:
         """Whether the family's models are made of these parts."""
@@ -47,11 +74,22 @@ class Family(Protocol):
     def from_fields(self, fields: JsonFields) -> dict[str, Any]:
         """The fields of GPTConfig; ModelFormatError for what GPTModel can't do."""
 
-    def tensors(self, config: GPTConfig) -> list[Tensor]:
-        """The tensors of a file for this configuration."""
 
-    def own_name(self, name: str) -> str | None:
-        """The name among `tensors` that a name in a file stands for; None: of no importance."""
+class GgufFamily(Naming, Protocol):
+    """GGUF files of an architecture: in the modules gpt2_gguf and llama_gguf."""
+
+    @property
+    def architecture(self) -> str:
+        """In the metadata."""
+
+    def expresses(self, config: GPTConfig) -> bool:
+        """Whether the architecture's models are made of these parts."""
+
+    def to_metadata(self, config: GPTConfig) -> dict[str, Any]:
+        """The entries that describe a model."""
+
+    def from_file(self, file: GgufFile) -> dict[str, Any]:
+        """The fields of GPTConfig; ModelFormatError for what GPTModel can't do."""
 
 
 Arrays = Mapping[str, np.ndarray]  # by the names of the model's parameters
@@ -68,36 +106,35 @@ def write_tensors(tensors: Iterable[Tensor], arrays: Arrays) -> dict[str, np.nda
     }
 
 
-class FamilyWeights:
-    """A weights file of a family, its names and shapes checked against a configuration."""
+class NamedWeights:
+    """A model's weights by the names of its files, checked against a configuration."""
 
-    def __init__(self, path: Path, family: Family, config: GPTConfig) -> None:
-        self._file = WeightsFile(path)
-        if config.num_layers > len(self._file.shapes):  # before a list of that length is made
+    def __init__(self, source: Weights, naming: Naming, config: GPTConfig) -> None:
+        self._source = source
+        if config.num_layers > len(source.shapes):  # before a list of that length is made
             raise ModelFormatError(
-                f"{path}: {len(self._file.shapes)} tensors are too few for "
+                f"{source.path}: {len(source.shapes)} tensors are too few for "
                 f"{config.num_layers} layers"
             )
-        in_file: dict[str, str] = {}  # the family's names -> the file's
+        in_file: dict[str, str] = {}  # the naming's names -> the file's
         ignored = {}
-        for name, shape in self._file.shapes.items():
-            own = family.own_name(name)
+        for name, shape in source.shapes.items():
+            own = naming.own_name(name)
             if own is None:
                 ignored[name] = shape
             else:
                 in_file.setdefault(own, name)
-        self._tensors = [(in_file.get(t.name, t.name), t) for t in family.tensors(config)]
-        self._file.check(
-            {name: t.shape for name, t in self._tensors if not t.repeat},
-            ignored | {name: t.shape for name, t in self._tensors if t.repeat},
-        )
+        self._tensors = [(in_file.get(t.name, t.name), t) for t in naming.tensors(config)]
+        free = {name: t.shape for name, t in self._tensors if t.repeat or t.optional}
+        required = {name: t.shape for name, t in self._tensors if name not in free}
+        check_tensors(source, required, ignored | free)
 
     def read_into(self, parameters: Arrays, fixed: Arrays) -> None:
         """Fills the parameters; ModelFormatError if what is constant in the model differs."""
         for name, tensor in self._tensors:
-            if tensor.repeat and name not in self._file.shapes:
+            if name not in self._source.shapes:
                 continue
-            array = self._file.read(name)
+            array = tensor.from_file(self._source.read(name))
             if tensor.parameter in parameters and not tensor.repeat:
                 tensor.part(parameters[tensor.parameter])[...] = array
                 continue
@@ -105,6 +142,11 @@ class FamilyWeights:
             constant = np.zeros(()) if known is None else tensor.part(known)
             if not np.allclose(array, constant, rtol=0, atol=1e-6):
                 raise ModelFormatError(
-                    f"{self._file.path}: {name} contradicts config.json, by which it equals "
-                    f"{'zero' if known is None else tensor.parameter}"
+                    f"{self._source.path}: {name} contradicts the configuration, by which it "
+                    f"equals {'zero' if known is None else tensor.parameter}"
                 )
+
+
+def number_as_written(fields: JsonFields, name: str) -> float:
+    """A number kept as float32, as the shortest decimal that it comes from: 1e-5, not 9.99e-6."""
+    return float(str(np.float32(fields.number(name))))

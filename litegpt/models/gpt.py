@@ -247,12 +247,14 @@ class GPTModel(Module):
         pretrained.save(self, Path(directory))
 
     @classmethod
-    def from_pretrained(cls, directory: str | os.PathLike[str]) -> "GPTModel":
-        """The model in a directory of the gpt2 or llama family, in evaluation mode.
+    def from_pretrained(cls, path: str | os.PathLike[str]) -> "GPTModel":
+        """The model in a directory of Hugging Face's layout, or in a GGUF file, in evaluation mode.
 
-        ModelFormatError (a ValueError) names the file and what is wrong in it.
+        Directories: gpt2, llama, mistral, qwen2; safetensors in one file or several. GGUF: the
+        architectures gpt2, llama and qwen2. ModelFormatError (a ValueError) names the file and
+        what is wrong in it.
         """
-        return pretrained.load(cls, Path(directory))
+        return pretrained.load(cls, Path(path))
 
     @contextmanager
     def packed_weights(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from litegpt.models.config import GPTConfig
 from litegpt.models.family import Tensor
 from litegpt.models.parts import ADDED_POSITIONS
 
-MODEL_TYPE = "gpt2"
+MODEL_TYPES: tuple[str, ...] = ("gpt2",)
 
 _ACTIVATIONS = {  # theirs -> ours
     "gelu_new": "gelu",
@@ -36,7 +36,7 @@ def expresses(config: GPTConfig) -> bool:
 def to_fields(config: GPTConfig) -> dict[str, Any]:
     activations = {ours: theirs for theirs, ours in reversed(_ACTIVATIONS.items())}
     return {
-        "model_type": MODEL_TYPE,
+        "model_type": MODEL_TYPES[0],
         "architectures": ["GPT2LMHeadModel"],
         "vocab_size": config.vocab_size,
         "n_positions": config.max_seq_len,

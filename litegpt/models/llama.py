@@ -1,7 +1,9 @@
 """The llama family: Touvron et al., 2023 (arXiv:2302.13971).
 
 RMSNorm, rotary positions, SwiGLU, grouped heads. Its dense layers are stored (out, in), the
-transpose of ours, and q, k, v, gate and up are matrices of their own.
+transpose of ours, and q, k, v, gate and up are matrices of their own. Mistral's models are the same
+(Jiang et al., 2023, arXiv:2310.06825), and qwen2's but for biases of q, k and v (Yang et al., 2024,
+arXiv:2407.10671); what was read from them is written as a llama.
 """
 
 import re
@@ -10,8 +12,9 @@ from typing import Any
 from litegpt.formats import JsonFields
 from litegpt.models.config import GPTConfig
 from litegpt.models.family import Tensor
+from litegpt.nn.position import ROPE_SCALINGS
 
-MODEL_TYPE = "llama"
+MODEL_TYPES: tuple[str, ...] = ("llama", "mistral", "qwen2")
 
 _BUFFER = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")  # in old files
 
@@ -24,7 +27,7 @@ def expresses(config: GPTConfig) -> bool:
 
 def to_fields(config: GPTConfig) -> dict[str, Any]:
     return {
-        "model_type": MODEL_TYPE,
+        "model_type": MODEL_TYPES[0],
         "architectures": ["LlamaForCausalLM"],
         "vocab_size": config.vocab_size,
         "max_position_embeddings": config.max_seq_len,
@@ -40,6 +43,7 @@ def to_fields(config: GPTConfig) -> dict[str, Any]:
         "attention_dropout": config.dropout,
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
+        "rope_scaling": config.rope_scaling,
         "initializer_range": config.init_std,
         "tie_word_embeddings": config.tie_embeddings,
         "bos_token_id": None,
@@ -52,10 +56,11 @@ def from_fields(fields: JsonFields) -> dict[str, Any]:
     heads, width = fields.integer("num_attention_heads", 32), fields.integer("hidden_size", 4096)
     if fields.integer("head_dim", width // heads or 1) * heads != width:
         raise fields.refuse("head_dim", f"hidden_size {width} / num_attention_heads {heads}")
+    qwen2 = fields.choice("model_type", {t: t == "qwen2" for t in MODEL_TYPES})
     attention_bias = fields.flag("attention_bias", False)
     return {
         "vocab_size": fields.integer("vocab_size", 32000),
-        "max_seq_len": fields.integer("max_position_embeddings", 2048),
+        "max_seq_len": _context(fields),
         "num_layers": fields.integer("num_hidden_layers", 32),
         "num_heads": heads,
         "num_kv_heads": fields.integer("num_key_value_heads", heads),
@@ -66,8 +71,9 @@ def from_fields(fields: JsonFields) -> dict[str, Any]:
         "norm_eps": fields.number("rms_norm_eps", 1e-6),
         "position": "rotary",
         "rope_theta": _rope_theta(fields),
+        "rope_scaling": _rope_scaling(fields),
         "activation": "swiglu",
-        "qkv_bias": attention_bias,
+        "qkv_bias": attention_bias or qwen2,
         "output_bias": attention_bias,
         "ffn_bias": fields.flag("mlp_bias", False),
         "init_std": fields.number("initializer_range", 0.02),
@@ -77,13 +83,30 @@ def from_fields(fields: JsonFields) -> dict[str, Any]:
 
 def _rope_theta(fields: JsonFields) -> float:
     """The base, from rope_parameters, where newer files have it, or beside rope_scaling."""
-    for name in ("rope_parameters", "rope_scaling"):
-        section = fields.section(name)
-        for kind in ("rope_type", "type"):
-            section.choice(kind, {"default": None}, "default")
     return fields.section("rope_parameters").number(
         "rope_theta", fields.number("rope_theta", 10000.0)
     )
+
+
+def _rope_scaling(fields: JsonFields) -> dict[str, Any] | None:
+    """The first that says anything; in older files rope_type is called type."""
+    for name in ("rope_parameters", "rope_scaling"):
+        section = fields.section(name)
+        key = "rope_type" if "rope_type" in section.fields else "type"
+        numbers = section.choice(key, {"default": None, **ROPE_SCALINGS}, "default")
+        if numbers is not None:
+            scaling = {number: section.number(number) for number in numbers}
+            return {"rope_type": section.fields[key], **scaling}
+    return None
+
+
+def _context(fields: JsonFields) -> int:
+    """Positions up to which a window, where there is one, hides nothing."""
+    context = fields.integer("max_position_embeddings", 2048)
+    qwen2 = fields.fields.get("model_type") == "qwen2"
+    if fields.flag("use_sliding_window", not qwen2):
+        return min(context, fields.integer("sliding_window", context))
+    return context
 
 
 def tensors(config: GPTConfig) -> list[Tensor]:
@@ -93,6 +116,7 @@ def tensors(config: GPTConfig) -> list[Tensor]:
     q, k = (0, queries), (queries, queries + keys)
     v = (queries + keys, queries + 2 * keys)
     attention_bias = config.qkv_bias or config.output_bias
+    without = {name for name in ("qkv", "output") if not getattr(config, f"{name}_bias")}
     found = [
         Tensor("model.embed_tokens.weight", "token_embedding.weight", table),
         Tensor("model.norm.weight", "final_norm.weight", (c,)),
@@ -113,7 +137,12 @@ def tensors(config: GPTConfig) -> list[Tensor]:
             source, place, shape = f"{name}.{theirs}", f"{parameter}.{ours}", (outputs, inputs)
             found.append(Tensor(f"{source}.weight", f"{place}.weight", shape, columns, True))
             if bias:
-                found.append(Tensor(f"{source}.bias", f"{place}.bias", (outputs,), columns))
+                optional = ours.rpartition(".")[2] in without
+                found.append(
+                    Tensor(
+                        f"{source}.bias", f"{place}.bias", (outputs,), columns, optional=optional
+                    )
+                )
     if config.tie_embeddings:
         found.append(Tensor("lm_head.weight", "token_embedding.weight", table, repeat=True))
     else:

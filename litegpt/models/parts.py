@@ -48,7 +48,9 @@ ADDED_POSITIONS: dict[str, Callable[[GPTConfig, np.random.Generator], Added]] = 
 
 
 def _rotary(config: GPTConfig) -> RotaryPositionalEncoding:
-    return RotaryPositionalEncoding(config.max_seq_len, config.head_dim, config.rope_theta)
+    return RotaryPositionalEncoding(
+        config.max_seq_len, config.head_dim, config.rope_theta, config.rope_scaling
+    )
 
 
 ROTARY_POSITIONS = {"rotary": _rotary}  # in the attention

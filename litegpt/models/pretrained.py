@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from litegpt.formats import (
     CONFIG,
-    WEIGHTS,
+    GgufFile,
     JsonFields,
     ModelFormatError,
+    open_weights,
+    parse_json,
     read_json,
+    refuse_pickle,
     write_checkpoint,
 )
-from litegpt.models import gpt2, llama
+from litegpt.models import gpt2, gpt2_gguf, llama, llama_gguf
 from litegpt.models.config import GPTConfig
-from litegpt.models.family import Family, FamilyWeights, write_tensors
+from litegpt.models.family import Family, GgufFamily, NamedWeights, write_tensors
 from litegpt.nn.position import PositionalEncoding
 
 if TYPE_CHECKING:
@@ -27,18 +30,25 @@ if TYPE_CHECKING:
 
     from litegpt.models.gpt import GPTModel
 
-FAMILIES: dict[str, Family] = {family.MODEL_TYPE: family for family in (gpt2, llama)}
+_FAMILIES: tuple[Family, ...] = (gpt2, llama)
+FAMILIES = {name: family for family in _FAMILIES for name in family.MODEL_TYPES}
+ARCHITECTURES: dict[str, GgufFamily] = {
+    family.architecture: family for family in (gpt2_gguf.GPT2, llama_gguf.LLAMA, llama_gguf.QWEN2)
+}
 
 _OWN = "litegpt"  # the object of our own fields
+_OWN_ENTRY = "litegpt.config"  # and the metadata that has it as text
+_EMBEDDING = "token_embd.weight"
 
 
 def family_of(config: GPTConfig) -> Family:
     """The family that a model of this configuration is saved as; ValueError if there is none."""
-    for family in FAMILIES.values():
+    for family in _FAMILIES:
         if family.expresses(config):
             return family
+    names = ", ".join(family.MODEL_TYPES[0] for family in _FAMILIES)
     raise ValueError(
-        f"no weight family ({', '.join(FAMILIES)}) has norm {config.norm!r} with position "
+        f"no weight family ({names}) has norm {config.norm!r} with position "
         f"{config.position!r}, activation {config.activation!r} and "
         f"{config.num_kv_heads} key/value heads of {config.num_heads}: this can't be saved"
     )
@@ -60,30 +70,54 @@ def read_config(directory: Path) -> tuple[Family, GPTConfig]:
     """The family and configuration of a model's directory; ModelFormatError naming the field."""
     written = read_json(directory / CONFIG)
     family = written.choice("model_type", FAMILIES)
-    own = written.section(_OWN)
+    return family, _config(family, family.from_fields(written), written.section(_OWN))
+
+
+def read_metadata(file: GgufFile) -> tuple[GgufFamily, GPTConfig]:
+    """The same of a GGUF file."""
+    written = JsonFields(file.path, file.metadata)
+    family = written.choice("general.architecture", ARCHITECTURES)
+    if len(file.shapes.get(_EMBEDDING, ())) != 2:
+        raise ModelFormatError(f"{file.path}: missing {_EMBEDDING} (V, C)")
+    own = JsonFields(file.path, {})
+    if _OWN_ENTRY in file.metadata:
+        text = file.metadata[_OWN_ENTRY]
+        if not isinstance(text, str):
+            raise written.refuse(_OWN_ENTRY, "a JSON object as text")
+        own = parse_json(file.path, text)
+    options = family.from_file(file) | {"vocab_size": file.shapes[_EMBEDDING][0]}
+    return family, _config(family, options, own)
+
+
+def _config(family: Family | GgufFamily, options: dict[str, Any], own: JsonFields) -> GPTConfig:
+    """What a family's fields say, and above them our own."""
     allowed = [field.name for field in fields(GPTConfig)]
     for name in own.fields:
         if name not in allowed:
             raise ModelFormatError(f"{own.path}: {_OWN}.{name} is no field of GPTConfig")
-    options: dict[str, Any] = family.from_fields(written)
     try:
         config = replace(GPTConfig(**options), **own.fields)
     except ValueError as error:
         if isinstance(error, ModelFormatError):
             raise
-        raise ModelFormatError(f"{written.path}: {error}") from error
+        raise ModelFormatError(f"{own.path}: {error}") from error
     if not family.expresses(config):
-        raise ModelFormatError(f"{written.path}: {_OWN} asks for what {family.MODEL_TYPE} has not")
-    return family, config
+        raise ModelFormatError(f"{own.path}: {_OWN} asks for what the family has not")
+    return config
 
 
-def load(make: "type[GPTModel]", directory: Path) -> "GPTModel":
+def load(make: "type[GPTModel]", path: Path) -> "GPTModel":
     """See GPTModel.from_pretrained."""
-    if not directory.is_dir():
-        missing = "not a directory" if directory.exists() else "no such directory"
-        raise ModelFormatError(f"{directory}: {missing}")
-    family, config = read_config(directory)
-    weights = FamilyWeights(directory / WEIGHTS, family, config)
+    if path.is_dir():
+        family, config = read_config(path)
+        weights = NamedWeights(open_weights(path), family, config)
+    elif path.is_file():
+        refuse_pickle(path)
+        file = GgufFile(path)
+        gguf_family, config = read_metadata(file)
+        weights = NamedWeights(file, gguf_family, config)
+    else:
+        raise ModelFormatError(f"{path}: no such directory or file")
     model = make.from_config(replace(config, init_std=0.0))  # zeros: nothing is drawn
     model.config = config
     weights.read_into(model.state_dict(), _fixed(model))

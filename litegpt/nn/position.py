@@ -1,6 +1,9 @@
 """Where a token stands: vectors added to the embedding, or rotations of queries and keys."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +77,63 @@ class LearnedPositionalEncoding(Module):
         return kernels.add_positions(x, self.weight.data, offsets)
 
 
+# Kinds of scaling for contexts longer than those of the first training -> the numbers they take.
+ROPE_SCALINGS: dict[str, tuple[str, ...]] = {
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "llama3": (
+        "factor",
+        "low_freq_factor",
+        "high_freq_factor",
+        "original_max_position_embeddings",
+    ),
+}
+
+
+def check_rope_scaling(scaling: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """{"rope_type": a kind of ROPE_SCALINGS, its numbers}; ValueError unless it is one, or None."""
+    if scaling is None:
+        return None
+    kind = scaling.get("rope_type") if isinstance(scaling, Mapping) else None
+    if not isinstance(kind, str) or kind not in ROPE_SCALINGS:
+        raise ValueError(
+            f"rope_scaling must have a rope_type of {', '.join(ROPE_SCALINGS)}, not {scaling!r}"
+        )
+    checked: dict[str, Any] = {"rope_type": kind}
+    for name in ROPE_SCALINGS[kind]:
+        value = scaling.get(name)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, Real)
+            or not 0 < float(value) < math.inf
+        ):
+            raise ValueError(f"rope_scaling's {name} must be a positive number, not {value!r}")
+        checked[name] = float(value)
+    if set(scaling) != set(checked):
+        raise ValueError(f"rope_scaling {kind!r} takes {', '.join(checked)}, not {list(scaling)}")
+    if kind == "llama3" and checked["low_freq_factor"] >= checked["high_freq_factor"]:
+        raise ValueError("rope_scaling's low_freq_factor must be below high_freq_factor")
+    return checked
+
+
+def scaled_rates(rates: np.ndarray, scaling: Mapping[str, Any] | None) -> np.ndarray:
+    """The angles per position, (D/2,), after scaling.
+
+    linear: divided by factor (Chen et al., 2023, arXiv:2306.15595). llama3: divided by factor where
+    the original context holds fewer than low_freq_factor turns, as they were where it holds more
+    than high_freq_factor, and between the two in between (Dubey et al., 2024, arXiv:2407.21783).
+    dynamic changes them beyond max_seq_len only, which a model never exceeds.
+    """
+    if scaling is None or scaling["rope_type"] == "dynamic":
+        return rates
+    if scaling["rope_type"] == "linear":
+        return rates / scaling["factor"]
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    turns = scaling["original_max_position_embeddings"] * rates / (2 * math.pi)
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return rates * (kept + (1 - kept) / scaling["factor"])
+
+
 class RotaryPositionalEncoding(Module):
     """Turns entries (i, i + D/2) of a head at position p by the angle p / theta^(2i/D).
 
@@ -82,11 +142,18 @@ class RotaryPositionalEncoding(Module):
     object serves every block of a model.
     """
 
-    def __init__(self, max_seq_len: int, head_dim: int, theta: float = 10000.0) -> None:
+    def __init__(
+        self,
+        max_seq_len: int,
+        head_dim: int,
+        theta: float = 10000.0,
+        scaling: Mapping[str, Any] | None = None,
+    ) -> None:
         if head_dim % 2:
             raise ValueError(f"rotary positions need an even head width, not {head_dim}")
         self.max_seq_len = max_seq_len
-        self.rates = theta ** (-np.arange(0, head_dim, 2) / head_dim)  # (D/2,) float64
+        rates = theta ** (-np.arange(0, head_dim, 2) / head_dim)  # (D/2,) float64
+        self.rates = scaled_rates(rates, check_rope_scaling(scaling))
         self.cos = self.sin = np.empty((0, head_dim // 2), np.float32)
 
     def reach(self, positions: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from litegpt import GPTModel
-from litegpt.formats import ModelFormatError, WeightsFile, read_json
+from litegpt.formats import ModelFormatError, SafetensorsFile, check_tensors, read_json
 
 
 @pytest.fixture
@@ -67,9 +67,9 @@ def test_every_truncation(tmp_path: Path) -> None:
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         with pytest.raises(ModelFormatError, match="weights: not a whole safetensors file"):
-            WeightsFile(path)
+            SafetensorsFile(path)
     path.write_bytes(whole)
-    assert WeightsFile(path).shapes == {"a": (1,), "b": (2, 3)}
+    assert SafetensorsFile(path).shapes == {"a": (1,), "b": (2, 3)}
 
 
 def test_a_truncated_model(saved: Path) -> None:
@@ -118,9 +118,9 @@ def test_hostile_config(saved: Path, text: bytes, says: str) -> None:
 
 
 def test_what_is_missing(saved: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelFormatError, match="nowhere: no such directory"):
+    with pytest.raises(ModelFormatError, match="nowhere: no such directory or file"):
         GPTModel.from_pretrained(tmp_path / "nowhere")
-    with pytest.raises(ModelFormatError, match=r"config.json: not a directory"):
+    with pytest.raises(ModelFormatError, match=r"config.json: not a GGUF file"):
         GPTModel.from_pretrained(saved / "config.json")
     (saved / "model.safetensors").rename(saved / "pytorch_model.bin")
     with pytest.raises(ModelFormatError, match=r"pytorch_model.bin looks like a pickle"):
@@ -133,11 +133,11 @@ def test_what_is_missing(saved: Path, tmp_path: Path) -> None:
 def test_types_that_are_not_read(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(
-        _safetensors({"a": _tensor("BF16", (2,)), "b": _tensor(offsets=(4, 8))}, bytes(8))
+        _safetensors({"a": _tensor("I16", (2,)), "b": _tensor(offsets=(4, 8))}, bytes(8))
     )
-    file = WeightsFile(path)
-    with pytest.raises(ModelFormatError, match=r"a has type BF16, not F32 or F16$"):
-        file.check({"a": (2,), "b": (1,)}, {})
+    file = SafetensorsFile(path)
+    with pytest.raises(ModelFormatError, match=r"a has type I16; types read are F32, F16, BF16$"):
+        check_tensors(file, {"a": (2,), "b": (1,)}, {})
     assert file.read("b").tolist() == [0.0]
 
 
@@ -145,7 +145,7 @@ def test_a_long_list_of_problems_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(_safetensors({}))
     with pytest.raises(ModelFormatError, match=r"missing 19; and 80 more$"):
-        WeightsFile(path).check({str(i): (1,) for i in range(100)}, {})
+        check_tensors(SafetensorsFile(path), {str(i): (1,) for i in range(100)}, {})
 
 
 @pytest.mark.parametrize(
