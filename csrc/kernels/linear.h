@@ -211,7 +211,7 @@ static int pack_linear(const float *weight, int transposed, lg_size K, lg_size N
     return lg_parallel((N + PANEL - 1) / PANEL, row_grain(PANEL * K), pack_panels, &t);
 }
 
-/* Column sums, added into dbias row after row; a thread owns its columns. */
+/* Column sums, added into dbias row after row; a task owns panels of columns. */
 struct column_task {
     const float *dy;
     lg_size M, N;
@@ -220,12 +220,21 @@ struct column_task {
 
 static int column_sums(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const struct column_task *t = context;
-    for (lg_size m = 0; m < t->M; m++) {
-        const float *dy = t->dy + m * t->N + begin;
-        float *sum = t->dbias + begin;
-        FOR_VECTORS(end - begin, i, store(sum + i, load(sum + i) + load(dy + i)),
-                    store_part(sum + i, load_part(sum + i, left, 0) + load_part(dy + i, left, 0),
-                               left));
+    for (lg_size panel = begin; panel < end; panel++) {
+        const int columns = at_most(t->N - panel * PANEL, PANEL);
+        const float *dy = t->dy + panel * PANEL;
+        float *sums = t->dbias + panel * PANEL;
+        if (columns < PANEL) {
+            for (lg_size m = 0; m < t->M; m++)
+                for (int j = 0; j < columns; j++) sums[j] += dy[m * t->N + j];
+            continue;
+        }
+        vf sum[PANEL / LG_VL];
+        UNROLL for (int j = 0; j < PANEL / LG_VL; j++) sum[j] = load(sums + j * LG_VL);
+        for (lg_size m = 0; m < t->M; m++)
+            UNROLL for (int j = 0; j < PANEL / LG_VL; j++)
+                sum[j] += load(dy + m * t->N + j * LG_VL);
+        UNROLL for (int j = 0; j < PANEL / LG_VL; j++) store(sums + j * LG_VL, sum[j]);
     }
     return LG_OK;
 }
@@ -245,7 +254,7 @@ static int linear_backward(const float *dy, const float *x, const float *weight,
     if (status != LG_OK) return status;
     if (dbias) {
         struct column_task t = {dy, M, N, dbias};
-        status = lg_parallel(N, row_grain(M), column_sums, &t);
+        status = lg_parallel((N + PANEL - 1) / PANEL, row_grain(M * PANEL), column_sums, &t);
         if (status != LG_OK) return status;
     }
     /* dweight (K, N) += x^T * dy, or (N, K) += dy^T * x */
