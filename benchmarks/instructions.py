@@ -45,7 +45,7 @@ def counted(name: str, steps: int) -> Counter[str]:
         me = [sys.executable, __file__, name, str(steps)]
         tool = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *me]
         subprocess.run(tool, env=os.environ | settings, check=True, capture_output=True)
-        show = ["callgrind_annotate", "--threshold=100", "--auto=no", "--show-percs=no", out]
+        show = ["callgrind_annotate", "--threshold=100", "--auto=no", "--show-percs=no", str(out)]
         table = subprocess.run(show, check=True, capture_output=True, text=True).stdout
     parts: Counter[str] = Counter()
     for count, library in re.findall(r"^ *([\d,]+) .*?(?:\[([^\]]*)\])?$", table, re.MULTILINE):
