@@ -32,6 +32,7 @@ test: $(WITH_TEST)
 
 lint: $(WITH_DEV)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(BIN):$$PATH" cython-lint csrc
 	LITEGPT_REQUIRE_NATIVE=1 LITEGPT_WERROR=1 $(BIN)/python setup.py --quiet build_ext --force \

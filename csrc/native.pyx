@@ -6,7 +6,6 @@ This file alone knows both C and Python. It checks every array before C sees its
 order, shape, and every index in it. What the kernels do is said in the reference.
 """
 
-cimport cython
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.math cimport sqrt

@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    from litegpt.cli import bench, generate, info, tokenizer, train  # within reach of Ctrl-C's handling above
+    # Imported here, within reach of Ctrl-C's handling above.
+    from litegpt.cli import bench, generate, info, tokenizer, train
     from litegpt.cli.errors import InputError
     from litegpt.text import MissingExtraError
 

@@ -52,7 +52,7 @@ def _from_file(path: Path) -> Tokenizer:
         if tokenizer is not None:
             return tokenizer
     if not isinstance(content.get("model"), dict):
-        raise ValueError(f"{path}: no tokenizer.json (it has no object \"model\")")
+        raise ValueError(f'{path}: no tokenizer.json (it has no object "model")')
     try:
         return SubwordTokenizer.from_json(content)
     except ValueError as error:

@@ -10,9 +10,7 @@ from litegpt import GPTModel, kernels
 from litegpt.models.decoding import DecodingStep
 
 
-def test_steps_are_full_recomputation(
-    compiled: str, model: GPTModel, ids: np.ndarray
-) -> None:
+def test_steps_are_full_recomputation(compiled: str, model: GPTModel, ids: np.ndarray) -> None:
     full = model.eval()(ids)
     cache = model.new_cache(len(ids))
     with model.packed_weights():
@@ -73,7 +71,9 @@ def test_what_cannot_be_recorded_is_done_by_the_layers(compiled: str, model: GPT
     np.testing.assert_array_equal(step(np.array([3])), first)
 
 
-def test_two_threads_record_side_by_side(compiled: str, make_model: Callable[..., GPTModel]) -> None:
+def test_two_threads_record_side_by_side(
+    compiled: str, make_model: Callable[..., GPTModel]
+) -> None:
     model = make_model("gpt2").eval()
     alone = model.generate([1, 2, 3], 30, seed=5)
     texts: list[np.ndarray] = []
