@@ -65,7 +65,8 @@ def check_tensors(weights: Weights, expected: Shapes, optional: Shapes) -> None:
 class SafetensorsFile:
     """Names and shapes of the tensors in a file, which the safetensors library has checked.
 
-    The file is mapped: as long as this, or what it has read, is in use, it must not shrink.
+    The file is mapped: as long as this, or what it has read, is in use, it must not shrink. What
+    is read may be changed; that doesn't change the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,7 +82,7 @@ class SafetensorsFile:
                     header = json.loads(file.read(length))
             except (SafetensorError, OSError) as error:
                 raise ModelFormatError(f"{path}: not a whole safetensors file ({error})") from error
-            self._bytes: mmap.mmap = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._bytes: mmap.mmap = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         header.pop("__metadata__", None)
         self._start = 8 + length
         self._tensors: dict[str, dict[str, Any]] = header

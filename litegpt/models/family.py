@@ -8,6 +8,7 @@ import numpy as np
 
 from litegpt.formats import GgufFile, JsonFields, ModelFormatError, Weights, check_tensors
 from litegpt.models.config import GPTConfig
+from litegpt.nn.parameter import Parameter
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class Tensor:
         """The view of the parameter that has this tensor's shape and order."""
         part = parameter if self.columns is None else parameter[..., slice(*self.columns)]
         return part.T if self.transposed else part
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the parameter, as it is."""
+        return self.columns is None and not self.transposed
 
     def from_file(self, rows: np.ndarray) -> np.ndarray:
         """The file's rows (anything along the first axis) in the model's order."""
@@ -129,16 +135,23 @@ class NamedWeights:
         required = {name: t.shape for name, t in self._tensors if name not in free}
         check_tensors(source, required, ignored | free)
 
-    def read_into(self, parameters: Arrays, fixed: Arrays) -> None:
-        """Fills the parameters; ModelFormatError if what is constant in the model differs."""
+    def read_into(self, parameters: Mapping[str, Parameter], fixed: Arrays, share: bool) -> None:
+        """Fills the parameters; ModelFormatError if what is constant in the model differs.
+
+        With share, a tensor that is all of a parameter as it stands becomes its data.
+        """
         for name, tensor in self._tensors:
             if name not in self._source.shapes:
                 continue
             array = tensor.from_file(self._source.read(name))
-            if tensor.parameter in parameters and not tensor.repeat:
-                tensor.part(parameters[tensor.parameter])[...] = array
+            parameter = parameters.get(tensor.parameter)
+            if parameter is not None and not tensor.repeat:
+                if share and tensor.is_whole and array.flags.writeable:
+                    parameter.data = array
+                else:
+                    tensor.part(parameter.data)[...] = array
                 continue
-            known = {**fixed, **parameters}.get(tensor.parameter)
+            known = fixed.get(tensor.parameter) if parameter is None else parameter.data
             constant = np.zeros(()) if known is None else tensor.part(known)
             if not np.allclose(array, constant, rtol=0, atol=1e-6):
                 raise ModelFormatError(

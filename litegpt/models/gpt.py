@@ -247,14 +247,18 @@ class GPTModel(Module):
         pretrained.save(self, Path(directory))
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str]) -> "GPTModel":
+    def from_pretrained(cls, path: str | os.PathLike[str], *, mmap: bool = True) -> "GPTModel":
         """The model in a directory of Hugging Face's layout, or in a GGUF file, in evaluation mode.
 
         Directories: gpt2, llama, mistral, qwen2; safetensors in one file or several. GGUF: the
-        architectures gpt2, llama and qwen2. ModelFormatError (a ValueError) names the file and
-        what is wrong in it.
+        architectures gpt2, llama and qwen2. What is neither, but reads as owner/name, is taken from
+        the Hugging Face hub. With mmap, float32 tensors that need no transposition stay where
+        they lie in a safetensors file, which must not be changed in place meanwhile.
+
+        ModelFormatError (a ValueError) names the file and what is wrong in it; what the hub
+        can't give is an OSError.
         """
-        return pretrained.load(cls, Path(path))
+        return pretrained.load(cls, Path(path), mmap)
 
     @contextmanager
     def packed_weights(self) -> Iterator[None]:

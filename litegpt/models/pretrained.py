@@ -20,7 +20,7 @@ from litegpt.formats import (
     refuse_pickle,
     write_checkpoint,
 )
-from litegpt.models import gpt2, gpt2_gguf, llama, llama_gguf
+from litegpt.models import gpt2, gpt2_gguf, hub, llama, llama_gguf
 from litegpt.models.config import GPTConfig
 from litegpt.models.family import Family, GgufFamily, NamedWeights, write_tensors
 from litegpt.nn.position import PositionalEncoding
@@ -106,8 +106,10 @@ def _config(family: Family | GgufFamily, options: dict[str, Any], own: JsonField
     return config
 
 
-def load(make: "type[GPTModel]", path: Path) -> "GPTModel":
+def load(make: "type[GPTModel]", path: Path, share: bool) -> "GPTModel":
     """See GPTModel.from_pretrained."""
+    if not path.exists() and hub.is_name(path.as_posix()):
+        path = hub.fetch(path.as_posix())
     if path.is_dir():
         family, config = read_config(path)
         weights = NamedWeights(open_weights(path), family, config)
@@ -120,7 +122,7 @@ def load(make: "type[GPTModel]", path: Path) -> "GPTModel":
         raise ModelFormatError(f"{path}: no such directory or file")
     model = make.from_config(replace(config, init_std=0.0))  # zeros: nothing is drawn
     model.config = config
-    weights.read_into(model.state_dict(), _fixed(model))
+    weights.read_into(dict(model.named_parameters()), _fixed(model), share)
     return model.eval()
 
 
