@@ -1,7 +1,7 @@
 /* A training step or a prefill makes and drops the same arrays again and again. malloc gives large
    ones back to the operating system, and every page of the next one costs a fault, which for small
-   models is a quarter of the step. So blocks that are given back are kept for the next array of
-   about their size: never more than have been in use at once, nor more than KEPT_MOST. */
+   models is a quarter of the step. So blocks that are given back are kept, KEPT_MOST bytes at most,
+   for the next array of about their size. */
 #define _GNU_SOURCE
 #include "blocks.h"
 
@@ -23,7 +23,7 @@ static int places; /* the first so many are in use */
 static size_t kept_bytes;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* The smallest kept block that fits without wasting more than a quarter, or -1. */
+/* The smallest kept block that holds `bytes` and is at most a quarter larger, or -1. */
 static int best_fit(size_t bytes) {
     int best = -1;
     for (int i = 0; i < places; i++)
@@ -34,6 +34,9 @@ static int best_fit(size_t bytes) {
 }
 
 void *lg_take_block(size_t bytes, size_t *capacity) {
+    if (bytes > SIZE_MAX - HUGE_PAGE) return NULL;
+    const size_t unit = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : PAGE;
+    bytes = (bytes + unit - 1) / unit * unit;
     void *memory = NULL;
     pthread_mutex_lock(&lock);
     int place = best_fit(bytes);
@@ -44,12 +47,11 @@ void *lg_take_block(size_t bytes, size_t *capacity) {
         kept[place] = kept[--places];
     }
     pthread_mutex_unlock(&lock);
-    if (memory != NULL || bytes > SIZE_MAX - HUGE_PAGE) return memory;
-    const size_t unit = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : PAGE;
-    *capacity = (bytes + unit - 1) / unit * unit;
-    memory = aligned_alloc(unit, *capacity);
+    if (memory != NULL) return memory;
+    *capacity = bytes;
+    memory = aligned_alloc(unit, bytes);
 #ifdef MADV_HUGEPAGE
-    if (memory != NULL && unit == HUGE_PAGE) madvise(memory, *capacity, MADV_HUGEPAGE);
+    if (memory != NULL && unit == HUGE_PAGE) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
     return memory;
 }

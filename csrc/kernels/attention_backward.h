@@ -25,21 +25,35 @@ INLINE float dot(const float *a, const float *b, lg_size n) {
 }
 
 /* From a row's scores s and dP = dy v^T (both overwritten): the dropped probabilities, and
-   dS = P (dP - delta) / sqrt(D). Entries from n to `count` become 0: nobody looks there. */
-INLINE void slope_row(float *s, float *dp, lg_size n, lg_size count, float scale, float lse,
+   dS = P (dP - delta) / sqrt(D). Entries from n up to `end` become 0: nobody looks there. */
+INLINE void slope_row(float *s, float *dp, lg_size n, lg_size end, float scale, float lse,
                       float delta, const float *mask, const float *multipliers) {
     const vf shift = splat(lse == -INFINITY ? 0 : lse);
-    for (lg_size i = 0; i < count; i += LG_VL) {
-        vf v = load(s + i) * scale;
-        if (i + LG_VL > n) v = load_part(s + i, n > i ? n - i : 0, -INFINITY) * scale;
-        if (mask && i < n) v += load_part(mask + i, n - i < LG_VL ? n - i : LG_VL, 0);
-        vf p = exp_vf(v - shift), d = load(dp + i), kept = p;
+    for (lg_size i = 0; i < end; i += LG_VL) {
+        const lg_size left = n - i < 0 ? 0 : n - i < LG_VL ? n - i : LG_VL;
+        const int whole = left == LG_VL;
+        vf v = (whole ? load(s + i) : load_part(s + i, left, -INFINITY)) * scale;
+        if (mask) v += whole ? load(mask + i) : load_part(mask + i, left, 0);
+        vf p = exp_vf(v - shift), kept = p;
+        vf d = whole ? load(dp + i) : load_part(dp + i, left, 0);
         if (multipliers) {
             d *= load(multipliers + i);
             kept *= load(multipliers + i);
         }
         store(s + i, kept);
         store(dp + i, p * (d - delta) * scale);
+    }
+}
+
+/* out[j] += sum over the queries r < n that see key j of weights[r][j] * rows[r], for the keys
+   j < count of a block; query r sees seen + r of them. */
+static void add_to_keys(lg_size n, lg_size count, lg_size seen, const float *weights,
+                        const float *rows, lg_size row, lg_size D, float *out, lg_size out_row) {
+    for (lg_size j = 0; j < count; j += TILE_ROWS) {
+        const lg_size skip = j < seen ? 0 : j - seen + 1;
+        if (skip < n)
+            add_rows(at_most(count - j, TILE_ROWS), n - skip, weights + skip * KEY_BLOCK + j, 1,
+                     rows + skip * row, row, D, out + j * out_row, out_row);
     }
 }
 
@@ -72,28 +86,38 @@ static void query_block_backward(const lg_attention_gradient *t, lg_gradient_roo
     const lg_size end = offset + first + n; /* keys that the last of these queries sees */
     for (lg_size s = 0; s < end; s += KEY_BLOCK) {
         const lg_size count = end - s < KEY_BLOCK ? end - s : KEY_BLOCK;
+        const lg_size seen = offset + first + 1 - s; /* by the first query; r sees seen + r */
         for (lg_size r = 0; r < n; r += TILE_ROWS) {
             const int strip = at_most(n - r, TILE_ROWS);
-            panel_products(strip, q_strips + r * D, keys + s * D, count, D,
+            const lg_size keys_seen = at_most(seen + r + strip - 1, (int)count);
+            if (keys_seen <= 0) continue;
+            panel_products(strip, q_strips + r * D, keys + s * D, keys_seen, D,
                            room->weights + r * KEY_BLOCK);
-            panel_products(strip, dy_strips + r * D, values + s * D, count, D,
+            panel_products(strip, dy_strips + r * D, values + s * D, keys_seen, D,
                            room->slopes + r * KEY_BLOCK);
         }
         for (lg_size r = 0; r < n; r++) {
-            lg_size seen = offset + first + r + 1 - s;
-            seen = seen < 0 ? 0 : seen < count ? seen : count;
+            const lg_size width = seen + r < 0 ? 0 : seen + r < count ? seen + r : count;
             if (f->dropout > 0)
                 for (lg_size j = 0; j < count; j += DROPOUT_BLOCK)
                     dropout_multipliers((uint64_t)((b * f->H + h) * f->T + first + r),
                                         (uint64_t)(s + j) / DROPOUT_BLOCK, f->dropout, f->seed,
                                         multipliers + j);
-            slope_row(room->weights + r * KEY_BLOCK, room->slopes + r * KEY_BLOCK, seen, count,
-                      scale, lse[r], delta[r], f->key_mask ? f->key_mask + b * S + s : NULL,
+            slope_row(room->weights + r * KEY_BLOCK, room->slopes + r * KEY_BLOCK, width,
+                      at_most(width + TILE_ROWS, (int)count), scale, lse[r], delta[r],
+                      f->key_mask ? f->key_mask + b * S + s : NULL,
                       f->dropout > 0 ? multipliers : NULL);
         }
-        add_rows(n, count, room->slopes, 0, k + s * f->k.time, f->k.time, D, dq, t->dq.time);
-        add_rows(count, n, room->slopes, 1, q, f->q.time, D, dk + s * t->dk.time, t->dk.time);
-        add_rows(count, n, room->weights, 1, dy, model, D, dv + s * t->dv.time, t->dv.time);
+        for (lg_size r = 0; r < n; r += TILE_ROWS) {
+            const int strip = at_most(n - r, TILE_ROWS);
+            const lg_size keys_seen = at_most(seen + r + strip - 1, (int)count);
+            if (keys_seen > 0)
+                add_rows(strip, keys_seen, room->slopes + r * KEY_BLOCK, 0, k + s * f->k.time,
+                         f->k.time, D, dq + r * t->dq.time, t->dq.time);
+        }
+        add_to_keys(n, count, seen, room->slopes, q, f->q.time, D, dk + s * t->dk.time,
+                    t->dk.time);
+        add_to_keys(n, count, seen, room->weights, dy, model, D, dv + s * t->dv.time, t->dv.time);
     }
 }
 
