@@ -93,7 +93,8 @@ def _text(sign: str, wanted: Wanted, unit: str) -> str:
 _BLOCKS, _HEAD = 12 * 12 * 768**2, 50_257 * 768
 _ALL = _BLOCKS + _HEAD + 1024 * 768
 _BYTES = {"float32": 4.0, "q8": 34 / 32, "q4": 20 / 32}  # of a weight, with its group's scale
-_TOLERANCES = {"float32": 1e-4, "q8": 0.03, "q4": 0.3}  # formats of the same width round unlike
+# llama.cpp keeps keys and values in 16 bits; formats of the same width round unlike
+_TOLERANCES = {"float32": 2e-3, "q8": 0.05, "q4": 0.4}
 
 
 def _decode(
