@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 enum { PLACES = 256 };
@@ -23,12 +24,13 @@ static int places; /* the first so many are in use */
 static size_t kept_bytes;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* The smallest kept block that holds `bytes` and is at most a quarter larger, or -1. */
+/* The smallest kept block that holds `bytes` and is at most a quarter larger, or -1; of equal ones
+   the last that was given back, which is the likeliest to be in cache. */
 static int best_fit(size_t bytes) {
     int best = -1;
     for (int i = 0; i < places; i++)
         if (kept[i].capacity >= bytes && kept[i].capacity - bytes <= bytes / 4 &&
-            (best < 0 || kept[i].capacity < kept[best].capacity))
+            (best < 0 || kept[i].capacity <= kept[best].capacity))
             best = i;
     return best;
 }
@@ -44,7 +46,8 @@ void *lg_take_block(size_t bytes, size_t *capacity) {
         memory = kept[place].memory;
         *capacity = kept[place].capacity;
         kept_bytes -= *capacity;
-        kept[place] = kept[--places];
+        places--;
+        memmove(kept + place, kept + place + 1, sizeof *kept * (size_t)(places - place));
     }
     pthread_mutex_unlock(&lock);
     if (memory != NULL) return memory;
