@@ -1,43 +1,47 @@
-"""The decode loop: a prompt in, one token per row and step out."""
+"""The decode loop: prompts in, one token per row and step out."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.generation.sampling import Sampling
+from litegpt.generation.arguments import check_integer
+from litegpt.generation.batch import Batch
+from litegpt.generation.lookahead import Lookahead
+from litegpt.generation.options import Options
+from litegpt.generation.stopping import Ending
 from litegpt.models import GPTModel
-from litegpt.models.decoding import DecodingStep
 from litegpt.nn.arrays import token_ids
 from litegpt.nn.random import Seed, draw_seed
+
+Prompts = ArrayLike | Sequence[np.ndarray]
 
 _DRAWN_AT_ONCE = 256  # uniforms per row
 
 
 def generate(
     model: GPTModel,
-    prompt_ids: ArrayLike,
+    prompt_ids: Prompts,
     max_new_tokens: int = 50,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     seed: Seed = None,
-    *,
-    min_p: float | None = None,
-    use_cache: bool = True,
-    on_overflow: str = "slide",
-    stop_ids: Sequence[int] = (),
-) -> np.ndarray:
+    **options: Any,
+) -> Any:
     """Continues prompts: ids (B, P), or (P,) for one row -> (B, P + new) int64, the prompt first.
 
-    temperature, top_k, top_p, min_p: see Sampling. A row that has produced one of stop_ids is
-    filled up with it, and generation ends early once every row has; else `new` is max_new_tokens.
+    Prompts of unequal length, as a list -> a list of arrays (P + new,), each of which ends where
+    its own row does. options: see Sampling, Penalties, Stopping and Reading.
 
-    Past model.max_seq_len, on_overflow "slide" goes on from the last max_seq_len tokens; "error"
-    refuses, beforehand, what would not fit. use_cache=False computes everything anew for each
-    token; the tokens are the same. Nothing is dropped out, whatever the model's mode.
+    In an array, a row that has produced one of stop_ids is filled up with it, and generation ends
+    early once every row has; else `new` is max_new_tokens. Nothing is dropped out, whatever the
+    model's mode.
 
     seed: None (drawn from NumPy's global state), an integer, or a numpy Generator, which is
     advanced by one draw. With an integer, a row gives what it gives alone with the same integer;
@@ -46,132 +50,215 @@ def generate(
     ValueError for an empty prompt and for arguments out of range, IndexError for an id outside the
     vocabulary.
     """
-    prompt = _prompt(prompt_ids)
-    steps = stream(
-        model,
-        prompt,
-        max_new_tokens,
-        temperature,
-        top_k,
-        top_p,
-        seed,
-        min_p=min_p,
-        use_cache=use_cache,
-        on_overflow=on_overflow,
-        stop_ids=stop_ids,
-    )
-    return np.concatenate([prompt, *(ids[:, None] for ids in steps)], axis=1)
+    prompts = _prompts(prompt_ids)
+    run = _Run(model, prompts, seed, max_new_tokens=max_new_tokens, temperature=temperature,
+               top_k=top_k, top_p=top_p, **options)  # fmt: skip
+    new = [ids[:, None] for ids in run.tokens()]
+    grown = np.concatenate([np.empty((len(run.prompts), 0), np.int64), *new], axis=1)  # (B, new)
+    if len({len(prompt) for prompt in prompts}) == 1:
+        return np.concatenate([np.stack(run.prompts), grown], axis=1)
+    lengths = run.ending.lengths
+    rows = zip(run.prompts, grown, lengths, strict=True)
+    return [np.concatenate([prompt, row[:length]]) for prompt, row, length in rows]
 
 
 def stream(
     model: GPTModel,
-    prompt_ids: ArrayLike,
+    prompt_ids: Prompts,
     max_new_tokens: int = 50,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     seed: Seed = None,
-    *,
-    min_p: float | None = None,
-    use_cache: bool = True,
-    on_overflow: str = "slide",
-    stop_ids: Sequence[int] = (),
+    **options: Any,
 ) -> Iterator[np.ndarray]:
     """The new tokens of generate as they come: an iterator over ids (B,) int64.
 
     Arguments are checked at once. From the first token asked for to the last, the model is in
     evaluation mode and its weights are packed: changes of its parameters have no effect.
     """
-    prompt = _prompt(prompt_ids)
-    if not isinstance(max_new_tokens, int | np.integer) or max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens must be an integer of 0 or more, not {max_new_tokens!r}")
-    if on_overflow not in ("slide", "error"):
-        raise ValueError(f'on_overflow must be "slide" or "error", not {on_overflow!r}')
-    length = prompt.shape[1] + int(max_new_tokens)
-    if on_overflow == "error" and length > model.max_seq_len:
-        raise ValueError(
-            f"{prompt.shape[1]} prompt tokens and {max_new_tokens} new ones are more than "
-            f'max_seq_len {model.max_seq_len} (on_overflow="slide" goes on with the last ones)'
-        )
-    sampling = Sampling(temperature, top_k, top_p, min_p)
-    uniforms = _uniforms(prompt, draw_seed(seed))
-    tokens = _decode(model, prompt, int(max_new_tokens), sampling, uniforms, use_cache)
-    return _until_stopped(tokens, stop_ids) if len(stop_ids) else tokens
+    return _Run(model, _prompts(prompt_ids), seed, max_new_tokens=max_new_tokens,
+                temperature=temperature, top_k=top_k, top_p=top_p, **options).tokens()  # fmt: skip
 
 
-def _prompt(prompt_ids: ArrayLike) -> np.ndarray:
+@dataclass(frozen=True)
+class Completion:
+    """What became of one row.
+
+    ids (T,) are new, the one that ended the row included. reason: "stop" (one of stop_ids, or a
+    stop string), "length", "time" or "cancel". logprobs (T,), if asked for: natural-log
+    probabilities of ids by the model itself, before temperature, penalties and filters;
+    top_ids and top_logprobs (T, n): those of the n likeliest ids, the likeliest first.
+    """
+
+    prompt: np.ndarray
+    ids: np.ndarray
+    reason: str
+    logprobs: np.ndarray | None = None
+    top_ids: np.ndarray | None = None
+    top_logprobs: np.ndarray | None = None
+
+
+def complete(
+    model: GPTModel,
+    prompt_ids: Prompts,
+    max_new_tokens: int = 50,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: Seed = None,
+    *,
+    logprobs: int | None = None,
+    ended: Callable[[int, int], bool] | None = None,
+    **options: Any,
+) -> list[Completion]:
+    """generate's rows one by one, with why they ended and, if asked for, how likely they were.
+
+    logprobs: None, or of how many of the likeliest ids besides the chosen one (0: of none).
+    ended(row, id), if given, is asked after each new id and ends the row when it says so.
+    """
+    if logprobs is not None:
+        check_integer("logprobs", logprobs, 0)
+    run = _Run(model, _prompts(prompt_ids), seed, ended, max_new_tokens=max_new_tokens,
+               temperature=temperature, top_k=top_k, top_p=top_p, **options)  # fmt: skip
+    steps: list[tuple[np.ndarray, ...]] = []
+    for ids in run.tokens():
+        if logprobs is None:
+            steps.append((ids,))
+        else:
+            steps.append((ids, *_likelihoods(run.logits, ids, min(logprobs, model.vocab_size))))
+    made = []
+    for row, prompt in enumerate(run.prompts):
+        mine = steps[: run.ending.lengths[row]]
+        ids = np.array([step[0][row] for step in mine], np.int64)
+        likelihoods = []
+        if logprobs is not None:
+            shapes = ((0,), (0, logprobs), (0, logprobs))
+            for part, (shape, kind) in enumerate(zip(shapes, "fif", strict=True), start=1):
+                values = [step[part][row] for step in mine] or np.empty(shape)
+                likelihoods.append(np.array(values, np.float32 if kind == "f" else np.int64))
+        made.append(Completion(prompt, ids, run.ending.reasons[row], *likelihoods))
+    return made
+
+
+def _likelihoods(logits: np.ndarray, ids: np.ndarray, top: int) -> tuple[np.ndarray, ...]:
+    """Log-probabilities (B,) of ids, and the likeliest ids (B, n) with theirs."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    logprobs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))  # (B, V)
+    best = np.argsort(-logprobs, axis=1, kind="stable")[:, :top]  # (B, n), of equals the smaller
+    return (np.take_along_axis(logprobs, ids[:, None], 1)[:, 0], best,
+            np.take_along_axis(logprobs, best, 1))  # fmt: skip
+
+
+class _Run:
+    """One call: its rows and options, checked, and what is known of it while it goes on."""
+
+    def __init__(
+        self,
+        model: GPTModel,
+        prompts: list[np.ndarray],
+        seed: Seed,
+        ended: Callable[[int, int], bool] | None = None,
+        **options: Any,
+    ) -> None:
+        self.model, self.options = model, Options.of(**options)
+        copies = self.options.reading.num_return_sequences
+        self.prompts = [prompt for prompt in prompts for _ in range(copies)]
+        self.options.check(model, self.prompts)
+        self.ending = Ending(self.options.stopping, len(self.prompts), ended)
+        self.processors = [
+            self.options.processors(len(prompt), model.vocab_size) for prompt in self.prompts
+        ]
+        self._uniforms = _uniforms(self.prompts, draw_seed(seed))
+        self.logits = np.empty((0, 0), np.float32)  # the model's own, of the last step
+
+    def tokens(self) -> Iterator[np.ndarray]:
+        """The ids (B,) of each step; a row that has ended repeats its last."""
+        return self._until_ended() if self.ending.watches else self._steps()
+
+    def _until_ended(self) -> Iterator[np.ndarray]:
+        steps, ending = self._steps(), self.ending
+        previous = np.zeros(len(self.prompts), np.int64)
+        try:
+            for ids in steps:
+                if ending.any:
+                    ids = np.where(ending.ended, previous, ids)
+                over, previous = ending.after(ids), ids
+                yield ids
+                if over:
+                    return
+        finally:
+            steps.close()  # type: ignore[attr-defined]  # a generator: the model is free again
+
+    def _steps(self) -> Iterator[np.ndarray]:
+        """The ids (B,) that are chosen, whether a row has ended or not."""
+        model, reading = self.model, self.options.reading
+        count, uniforms = int(self.options.stopping.max_new_tokens), self._uniforms
+        if count == 0:
+            return
+        arguments = self.options.sampling.kernel_arguments(model.vocab_size)
+        processing = any(self.processors)
+        taken = nullcontext() if reading.cache is None else reading.cache.taken(model)
+        with taken, model.evaluating(), model.packed_weights():
+            batch = Batch(
+                model,
+                self.prompts,
+                count,
+                reading.use_cache,
+                reading.on_overflow,
+                reading.cache,
+                int(reading.speculate),
+            )
+            reader = Lookahead(batch, int(reading.speculate)) if reading.speculate else batch
+            try:
+                logits = reader.first()
+                for remaining in range(count - 1, -1, -1):
+                    self.logits = logits
+                    if processing:
+                        logits = self._processed(logits, batch)
+                    ids, _ = kernels.sample(logits, next(uniforms), *arguments)
+                    yield ids
+                    if remaining:
+                        logits = reader.append(ids)
+            finally:
+                reader.close()
+
+    def _processed(self, logits: np.ndarray, batch: Batch) -> np.ndarray:
+        """A copy of the logits (B, V), changed by each row's processors."""
+        logits = logits.copy()
+        for row, processors in enumerate(self.processors):
+            for process in processors:
+                process(batch.row(row), logits[row])
+        return logits
+
+
+def _prompts(prompt_ids: Prompts) -> list[np.ndarray]:
+    """The rows (P,), of whatever length each."""
     try:
         ids = token_ids(prompt_ids)
-    except ValueError:
-        raise ValueError("prompt_ids must be rows of equal length") from None
-    if ids.ndim == 1:
-        ids = ids[None]  # (P,) -> (1, P)
-    if ids.ndim != 2:
-        raise ValueError(f"prompt_ids must have the shape (P,) or (B, P), not {ids.shape}")
-    if ids.size == 0:
+    except ValueError:  # rows of unequal length
+        rows = [token_ids(row) for row in prompt_ids]  # type: ignore[union-attr]
+        if any(row.ndim != 1 for row in rows):
+            raise ValueError("prompt_ids must be rows of ids, each (P,)") from None
+    else:
+        if ids.ndim not in (1, 2):
+            raise ValueError(f"prompt_ids must have the shape (P,) or (B, P), not {ids.shape}")
+        rows = list(ids if ids.ndim == 2 else ids[None])  # (P,) -> (1, P)
+    if not rows or not all(row.size for row in rows):
         raise ValueError("the prompt is empty: it must hold at least one id")
-    return ids
+    return rows
 
 
-def _uniforms(prompt: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+def _uniforms(prompts: Sequence[np.ndarray], seed: int) -> Iterator[np.ndarray]:
     """(B,) numbers in [0, 1) per step; a row's own depend on seed and on equal prompts before it.
 
     So a row in a batch draws what it draws alone, and equal prompts don't get equal texts.
     """
     seen: Counter[bytes] = Counter()
     generators = []
-    for row in prompt:
+    for row in prompts:
         generators.append(np.random.default_rng((seed, seen[row.tobytes()])))
         seen[row.tobytes()] += 1
     while True:
         drawn = [generator.random(_DRAWN_AT_ONCE) for generator in generators]
         yield from np.stack(drawn, axis=1)  # (steps, B)
-
-
-def _decode(
-    model: GPTModel,
-    prompt: np.ndarray,
-    max_new_tokens: int,
-    sampling: Sampling,
-    uniforms: Iterator[np.ndarray],
-    use_cache: bool,
-) -> Iterator[np.ndarray]:
-    if max_new_tokens == 0:
-        return
-    rows, limit = len(prompt), model.max_seq_len
-    window = np.empty((rows, limit), np.int64)  # the last tokens
-    length = min(prompt.shape[1], limit)
-    window[:, :length] = prompt[:, -length:]
-    arguments = sampling.kernel_arguments(model.vocab_size)
-    cache = model.new_cache(rows, min(limit, length + max_new_tokens - 1))
-    step = DecodingStep(model, cache)
-    with model.evaluating(), model.packed_weights():
-        logits = model.next_logits(window[:, :length], cache)  # (B, P) -> (B, V)
-        for remaining in range(max_new_tokens - 1, -1, -1):
-            ids, _ = kernels.sample(logits, next(uniforms), *arguments)
-            yield ids
-            if not remaining:
-                return
-            if length < limit:
-                window[:, length] = ids
-                length += 1
-                if use_cache:
-                    logits = step(ids)  # (B,) -> (B, V)
-                    continue
-            else:  # every token's position changes: nothing cached holds any more
-                window[:, :-1] = window[:, 1:]
-                window[:, -1] = ids
-            cache.reset()
-            logits = model.next_logits(window[:, :length], cache)  # (B, T) -> (B, V)
-
-
-def _until_stopped(tokens: Iterator[np.ndarray], stop_ids: Sequence[int]) -> Iterator[np.ndarray]:
-    """The tokens up to the step in which the last row stops; a row that has stopped repeats."""
-    stopped = np.array(False)
-    previous = np.array(0)
-    for ids in tokens:
-        ids = np.where(stopped, previous, ids)
-        yield ids
-        stopped, previous = np.isin(ids, stop_ids), ids
-        if stopped.all():
-            return

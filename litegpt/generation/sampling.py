@@ -1,8 +1,8 @@
 """The rules by which the next token is chosen."""
 
-import math
 from dataclasses import dataclass
-from numbers import Integral, Real
+
+from litegpt.generation.arguments import check_integer, is_number, refuse
 
 
 @dataclass(frozen=True)
@@ -21,32 +21,18 @@ class Sampling:
     min_p: float | None = None
 
     def __post_init__(self) -> None:
-        if not _is_number(self.temperature) or not 0 <= self.temperature < math.inf:
-            raise ValueError(
-                "temperature must be 0 (the likeliest token) or a positive finite number, "
-                f"not {self.temperature!r}"
-            )
-        if self.top_k is not None and (not _is_integer(self.top_k) or self.top_k < 0):
-            raise ValueError(
-                f"top_k must be an integer of 0 or more (None or 0: no limit), not {self.top_k!r}"
-            )
-        if self.top_p is not None and (not _is_number(self.top_p) or not 0 < self.top_p <= 1):
-            raise ValueError(
-                f"top_p must be above 0 and at most 1 (None or 1: no limit), not {self.top_p!r}"
-            )
-        if self.min_p is not None and (not _is_number(self.min_p) or not 0 <= self.min_p <= 1):
-            raise ValueError(f"min_p must be from 0 to 1 (None or 0: no limit), not {self.min_p!r}")
+        if not is_number(self.temperature, 0):
+            allowed = "0 (the likeliest token) or a positive finite number"
+            raise refuse("temperature", allowed, self.temperature)
+        if self.top_k is not None:
+            check_integer("top_k", self.top_k, 0, " (None or 0: no limit)")
+        if self.top_p is not None and (not is_number(self.top_p, 0, 1) or self.top_p == 0):
+            raise refuse("top_p", "above 0 and at most 1 (None or 1: no limit)", self.top_p)
+        if self.min_p is not None and not is_number(self.min_p, 0, 1):
+            raise refuse("min_p", "from 0 to 1 (None or 0: no limit)", self.min_p)
 
     def kernel_arguments(self, vocab_size: int) -> tuple[float, int, float, float]:
         """temperature, top_k, top_p, min_p as kernels.sample takes them."""
         top_k = min(int(self.top_k or 0), vocab_size)
         top_p = 1.0 if self.top_p is None else float(self.top_p)
         return float(self.temperature), top_k, top_p, float(self.min_p or 0)
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)

@@ -204,8 +204,12 @@ class GPTModel(Module):
                 module.reach(capacity)  # now, since recorded steps keep to the tables they met
         return KVCache(self.num_layers, batch, config.num_kv_heads, config.head_dim, capacity)
 
-    def next_logits(self, input_ids: ArrayLike, cache: KVCache | None = None) -> np.ndarray:
+    def next_logits(
+        self, input_ids: ArrayLike, cache: KVCache | None = None, every: bool = False
+    ) -> np.ndarray:
         """Logits (B, V) of what follows the positions (B, T), without dropout.
+
+        every: of what follows each of them, (B, T, V).
 
         With a cache, these positions come after the ones that it holds, and it holds them too
         afterwards: bit for bit what forward gives for the whole row. More positions in a row
@@ -214,10 +218,11 @@ class GPTModel(Module):
         ids = self._rows(input_ids)
         if self.training:
             with self.evaluating():
-                return self.next_logits(ids, cache)
+                return self.next_logits(ids, cache, every)
         x = self.token_embedding(ids)  # (B, T) -> (B, T, C)
         x = self._through_blocks(x) if cache is None else self._through_cache(x, cache)
-        return self.head(self.final_norm(x[:, -1]))  # (B, T, C) -> (B, C) -> (B, V)
+        x = x if every else x[:, -1]
+        return self.head(self.final_norm(x))  # (B, T, C) -> (B, T, V), (B, C) -> (B, V)
 
     def _through_blocks(self, x: np.ndarray) -> np.ndarray:
         if self.position_encoding is not None:

@@ -53,3 +53,17 @@ class KVCache:
     def reset(self) -> None:
         """Forgets every position; the memory stays."""
         self.lengths.fill(0)
+
+    def copy_rows(self, rows: np.ndarray, other: "KVCache", other_rows: np.ndarray) -> None:
+        """Makes rows (n,) hold what other_rows (n,) of another cache of these sizes hold.
+
+        ValueError if that doesn't fit in.
+        """
+        filled = int(other.lengths[other_rows].max(initial=0))
+        if filled > self.capacity:
+            raise ValueError(f"{filled} positions are more than the capacity {self.capacity}")
+        blocks = -(-filled // KEY_BLOCK)
+        for ours, theirs in zip(self.layers, other.layers, strict=True):
+            ours.keys[rows, :, :blocks] = theirs.keys[other_rows, :, :blocks]
+            ours.values[rows, :, :filled] = theirs.values[other_rows, :, :filled]
+        self.lengths[rows] = other.lengths[other_rows]

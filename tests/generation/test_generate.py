@@ -157,7 +157,8 @@ def test_stop_ids(model) -> None:
     ([], ValueError, "the prompt is empty"),
     ([[], []], ValueError, "the prompt is empty"),
     (np.zeros((0, 3), int), ValueError, "the prompt is empty"),
-    ([[1, 2], [3]], ValueError, "rows of equal length"),
+    ([[1, 2], []], ValueError, "the prompt is empty"),
+    ([[1, 2], [[3]]], ValueError, "rows of ids"),
     (np.zeros((1, 1, 1), int), ValueError, r"\(P,\) or \(B, P\), not \(1, 1, 1\)"),
     ([1.5], TypeError, "integers"),
     ([1, 31], IndexError, "31"),
@@ -171,7 +172,7 @@ def test_bad_prompts(model, prompt, error, message) -> None:
 @pytest.mark.parametrize("arguments, message", [
     ({"max_new_tokens": -1}, "max_new_tokens must be an integer of 0 or more, not -1"),
     ({"max_new_tokens": 1.5}, "max_new_tokens must be an integer"),
-    ({"on_overflow": "wrap"}, "on_overflow must be \"slide\" or \"error\", not 'wrap'"),
+    ({"on_overflow": "wrap"}, "on_overflow must be \"slide\", \"halve\" or .*, not 'wrap'"),
     ({"seed": -3}, "seed must be"),
     ({"max_new_tokens": 14, "on_overflow": "error"}, "3 prompt tokens and 14 new .*_seq_len 16"),
 ])  # fmt: skip

@@ -1,0 +1,34 @@
+"""What is said of arguments that make no sense: their name, what is allowed, what was given."""
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+
+def refuse(name: str, allowed: str, value: object) -> ValueError:
+    return ValueError(f"{name} must be {allowed}, not {value!r}")
+
+
+def check_integer(name: str, value: Any, least: int, allowed: str = "") -> None:
+    """ValueError unless value is an integer of at least `least`."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < least:
+        raise refuse(name, f"an integer of {least} or more{allowed}", value)
+
+
+def is_number(value: object, least: float = -math.inf, most: float = math.inf) -> bool:
+    """Whether value is a finite real number within these limits."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return math.isfinite(value) and least <= float(value) <= most
+
+
+def id_array(name: str, ids: Iterable[Any], vocab_size: int) -> np.ndarray:
+    """ids (n,) int64; ValueError unless all are of the vocabulary."""
+    ids = list(ids)
+    for token_id in ids:
+        if not isinstance(token_id, Integral) or not 0 <= int(token_id) < vocab_size:
+            raise refuse(name, f"ids from 0 to {vocab_size - 1}", token_id)
+    return np.array(ids, np.int64)

@@ -1,0 +1,112 @@
+"""Rows side by side: prompts of unequal length, several texts for a prompt, what overflows."""
+
+import numpy as np
+import pytest
+
+from litegpt.generation import generate, stream
+from litegpt.models import GPTModel
+
+RAGGED = [[1, 2, 3, 4, 5], [6], [7, 8, 9], [10, 11, 12, 13, 14, 15, 16, 17], [3, 2, 1]]
+
+
+@pytest.fixture(scope="module")
+def learned() -> GPTModel:
+    return GPTModel(31, 16, 2, 2, 12, dropout=0.0, init_std=0.4, seed=1).eval()
+
+
+@pytest.mark.parametrize("new", [1, 7, 10, 40])  # up to and past max_seq_len 16
+@pytest.mark.parametrize("on_overflow", ["slide", "halve"])
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_each_row_is_its_single_run(learned, backend, new, on_overflow, use_cache) -> None:
+    options = {"seed": 6, "top_k": 9, "on_overflow": on_overflow, "use_cache": use_cache}
+    rows = generate(learned, RAGGED, new, **options)
+    assert isinstance(rows, list)
+    for prompt, row in zip(RAGGED, rows, strict=True):
+        np.testing.assert_array_equal(row, generate(learned, prompt, new, **options)[0])
+
+
+def test_rows_end_where_their_single_runs_do(rotary, backend) -> None:
+    free = generate(rotary, RAGGED, 30, seed=1)
+    stops = [int(free[0][8]), int(free[3][20])]
+    rows = generate(rotary, RAGGED, 30, seed=1, stop_ids=stops)
+    assert len({len(row) - len(p) for row, p in zip(rows, RAGGED, strict=True)}) > 1
+    for prompt, row in zip(RAGGED, rows, strict=True):
+        alone = generate(rotary, prompt, 30, seed=1, stop_ids=stops)[0]
+        np.testing.assert_array_equal(row, alone)
+
+
+def test_greedy_rows_are_the_argmax_of_forward(rotary, backend, by_hand) -> None:
+    for prompt, row in zip(RAGGED, generate(rotary, RAGGED, 20, temperature=0), strict=True):
+        assert row.tolist() == prompt + by_hand(rotary, prompt, 20)
+
+
+def test_stream_of_unequal_rows(rotary) -> None:
+    steps = np.stack(list(stream(rotary, RAGGED, 9, seed=3)), axis=1)
+    rows = generate(rotary, RAGGED, 9, seed=3)
+    for prompt, row, new in zip(RAGGED, rows, steps, strict=True):
+        assert row.tolist() == prompt + new.tolist()
+
+
+def test_halve_reads_the_last_half_anew_when_full(learned, backend) -> None:
+    """max_seq_len 16: at 17 tokens, the last 8 are what the model goes on with."""
+    ids = [1, 2, 3]
+    begin = 0
+    for _ in range(60):
+        if len(ids) - begin > 16:
+            begin = len(ids) - 8
+        ids.append(int(learned([ids[begin:]])[0, -1].argmax()))
+    halved = generate(learned, [1, 2, 3], 60, temperature=0, on_overflow="halve")
+    assert halved[0].tolist() == ids
+    assert halved[0].tolist() != generate(learned, [1, 2, 3], 60, temperature=0)[0].tolist()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
+def test_halve_in_the_smallest_contexts(backend, limit) -> None:
+    model = GPTModel(7, limit, 1, 1, 4, dropout=0.0, init_std=1.0, seed=0)
+    cached, anew = (
+        generate(model, [[1, 2], [3, 4]], 12, seed=5, on_overflow="halve", use_cache=use_cache)
+        for use_cache in (True, False)
+    )
+    np.testing.assert_array_equal(cached, anew)
+
+
+def test_several_texts_for_each_prompt(rotary, backend) -> None:
+    rows = generate(rotary, RAGGED, 12, seed=4, num_return_sequences=3)
+    repeated = generate(rotary, [p for p in RAGGED for _ in range(3)], 12, seed=4)
+    assert len(rows) == 15
+    for row, other in zip(rows, repeated, strict=True):
+        np.testing.assert_array_equal(row, other)
+    for i, prompt in enumerate(RAGGED):
+        texts = {tuple(row.tolist()) for row in rows[3 * i : 3 * i + 3]}
+        assert len(texts) == 3
+        alone = generate(rotary, prompt, 12, seed=4, num_return_sequences=3)
+        assert {tuple(row.tolist()) for row in alone} == texts
+
+
+def test_equal_prompts_are_read_once(rotary, monkeypatch) -> None:
+    read = []
+    plain = GPTModel.next_logits
+    monkeypatch.setattr(
+        GPTModel,
+        "next_logits",
+        lambda self, ids, *rest: read.append(np.asarray(ids).shape) or plain(self, ids, *rest),
+    )
+    generate(rotary, [5] * 40, 2, num_return_sequences=6, seed=0)
+    assert read == [(1, 40), (6, 1)]
+
+
+@pytest.mark.parametrize("options, message", [
+    ({"num_return_sequences": 0}, "num_return_sequences must be an integer of 1 or more, not 0"),
+    ({"stop_ids": [31]}, "stop_ids must be ids from 0 to 30, not 31"),
+    ({"stop_ids": ["a"]}, "stop_ids must be ids from 0 to 30, not 'a'"),
+    ({"on_overflow": "halves"}, "on_overflow must be"),
+    ({"on_overflow": "error", "max_new_tokens": 60}, "8 prompt tokens and 60 new .* 64"),
+])  # fmt: skip
+def test_bad_arguments(rotary, options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        generate(rotary, RAGGED, **options)
+
+
+def test_an_unknown_argument_is_named(rotary) -> None:
+    with pytest.raises(TypeError, match=r"unknown argument 'topk' .allowed: cache, cancel"):
+        generate(rotary, [1], topk=3)
