@@ -30,7 +30,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Weights(Protocol):
     """What holds a model's tensors."""
 
-    path: Path  # which messages name
+    @property
+    def path(self) -> Path:
+        """Which messages name."""
 
     @property
     def shapes(self) -> Shapes: ...

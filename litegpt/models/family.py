@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from litegpt.formats import GgufFile, JsonFields, ModelFormatError, Weights, check_tensors
+from litegpt.formats import JsonFields, ModelFormatError, Weights, check_tensors
 from litegpt.models.config import GPTConfig
 from litegpt.nn.parameter import Parameter
 
@@ -81,6 +81,13 @@ class Family(Naming, Protocol):
         """The fields of GPTConfig; ModelFormatError for what GPTModel can't do."""
 
 
+class GgufContents(Weights, Protocol):
+    """A GGUF file, or one that is to be written."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]: ...
+
+
 class GgufFamily(Naming, Protocol):
     """GGUF files of an architecture: in the modules gpt2_gguf and llama_gguf."""
 
@@ -94,7 +101,10 @@ class GgufFamily(Naming, Protocol):
     def to_metadata(self, config: GPTConfig) -> dict[str, Any]:
         """The entries that describe a model."""
 
-    def from_file(self, file: GgufFile) -> dict[str, Any]:
+    def extra_tensors(self, config: GPTConfig) -> dict[str, np.ndarray]:
+        """Tensors that say something of the configuration."""
+
+    def from_file(self, file: GgufContents) -> dict[str, Any]:
         """The fields of GPTConfig; ModelFormatError for what GPTModel can't do."""
 
 

@@ -5,10 +5,12 @@ Dense layers are stored (out, in), unlike in the family's own files.
 
 from typing import Any
 
-from litegpt.formats import GgufFile, JsonFields
+import numpy as np
+
+from litegpt.formats import JsonFields
 from litegpt.models import gpt2
 from litegpt.models.config import GPTConfig
-from litegpt.models.family import Tensor, number_as_written
+from litegpt.models.family import GgufContents, Tensor, number_as_written
 
 
 class _Gpt2:
@@ -28,7 +30,10 @@ class _Gpt2:
             "gpt2.vocab_size": config.vocab_size,
         }
 
-    def from_file(self, file: GgufFile) -> dict[str, Any]:
+    def extra_tensors(self, config: GPTConfig) -> dict[str, np.ndarray]:
+        return {}
+
+    def from_file(self, file: GgufContents) -> dict[str, Any]:
         fields = JsonFields(file.path, file.metadata)
         width = fields.integer("gpt2.embedding_length")
         return {
@@ -39,7 +44,7 @@ class _Gpt2:
             "ffn_dim": fields.integer("gpt2.feed_forward_length", 4 * width),
             "dropout": 0.0,
             "norm_eps": number_as_written(fields, "gpt2.attention.layer_norm_epsilon"),
-            "tie_embeddings": "output.weight" not in file.tensors,
+            "tie_embeddings": "output.weight" not in file.shapes,
             "bias": True,
         }
 

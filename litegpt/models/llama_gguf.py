@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from litegpt.formats import GgufFile, JsonFields, ModelFormatError
+from litegpt.formats import JsonFields, ModelFormatError
 from litegpt.models import llama
 from litegpt.models.config import GPTConfig
-from litegpt.models.family import Tensor, number_as_written
+from litegpt.models.family import GgufContents, Tensor, number_as_written
 from litegpt.nn.position import scaled_rates
 
 _FREQUENCIES = "rope_freqs.weight"
@@ -53,13 +53,21 @@ class _Llama:
             entries["rope.scaling.factor"] = config.rope_scaling["factor"]
         return {f"{self.architecture}.{name}": value for name, value in entries.items()}
 
-    def from_file(self, file: GgufFile) -> dict[str, Any]:
+    def extra_tensors(self, config: GPTConfig) -> dict[str, np.ndarray]:
+        scaling = config.rope_scaling
+        if scaling is None or scaling["rope_type"] != "llama3":
+            return {}
+        divisors = _divisors(config.rope_theta, config.head_dim, scaling)
+        return {_FREQUENCIES: divisors.astype(np.float32)}
+
+    def from_file(self, file: GgufContents) -> dict[str, Any]:
         fields, at = JsonFields(file.path, file.metadata), self.architecture
         heads = fields.integer(f"{at}.attention.head_count")
         width = fields.integer(f"{at}.embedding_length")
         for name in ("attention.key_length", "attention.value_length", "rope.dimension_count"):
-            if fields.integer(f"{at}.{name}", width // heads or 1) * heads != width:
-                raise fields.refuse(f"{at}.{name}", f"{width} wide / {heads} heads")
+            key = f"{at}.{name}"
+            if key in file.metadata and fields.integer(key) * heads != width:
+                raise fields.refuse(key, f"{width} wide / {heads} heads")
         theta = 10000.0
         if f"{at}.rope.freq_base" in file.metadata:
             theta = number_as_written(fields, f"{at}.rope.freq_base")
@@ -77,20 +85,20 @@ class _Llama:
             "rope_theta": theta,
             "rope_scaling": self._scaling(file, fields, theta, width // heads),
             "activation": "swiglu",
-            "qkv_bias": "blk.0.attn_q.bias" in file.tensors,
-            "output_bias": "blk.0.attn_output.bias" in file.tensors,
-            "ffn_bias": "blk.0.ffn_down.bias" in file.tensors,
-            "tie_embeddings": "output.weight" not in file.tensors,
+            "qkv_bias": "blk.0.attn_q.bias" in file.shapes,
+            "output_bias": "blk.0.attn_output.bias" in file.shapes,
+            "ffn_bias": "blk.0.ffn_down.bias" in file.shapes,
+            "tie_embeddings": "output.weight" not in file.shapes,
         }
 
     def _scaling(
-        self, file: GgufFile, fields: JsonFields, theta: float, head_dim: int
+        self, file: GgufContents, fields: JsonFields, theta: float, head_dim: int
     ) -> dict[str, Any] | None:
         at = f"{self.architecture}.rope.scaling"
         linear = fields.choice(f"{at}.type", {"none": False, "linear": True}, "none")
         if linear:
             return {"rope_type": "linear", "factor": fields.number(f"{at}.factor")}
-        if _FREQUENCIES not in file.tensors:
+        if _FREQUENCIES not in file.shapes:
             return None
         if file.shapes[_FREQUENCIES] != (head_dim // 2,):
             raise ModelFormatError(

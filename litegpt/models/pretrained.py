@@ -22,7 +22,7 @@ from litegpt.formats import (
 )
 from litegpt.models import gpt2, gpt2_gguf, hub, llama, llama_gguf
 from litegpt.models.config import GPTConfig
-from litegpt.models.family import Family, GgufFamily, NamedWeights, write_tensors
+from litegpt.models.family import Family, GgufContents, GgufFamily, NamedWeights, write_tensors
 from litegpt.nn.position import PositionalEncoding
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ ARCHITECTURES: dict[str, GgufFamily] = {
 }
 
 _OWN = "litegpt"  # the object of our own fields
-_OWN_ENTRY = "litegpt.config"  # and the metadata that has it as text
+OWN_ENTRY = "litegpt.config"  # and the metadata that has it as text
 _EMBEDDING = "token_embd.weight"
 
 
@@ -61,7 +61,7 @@ def save(model: "GPTModel", directory: Path) -> None:
     understood = family.from_fields(JsonFields(Path(CONFIG), written))
     said = asdict(GPTConfig(**understood))
     own = {name: value for name, value in asdict(model.config).items() if value != said[name]}
-    arrays = {**_fixed(model), **model.state_dict()}
+    arrays = {**fixed_arrays(model), **model.state_dict()}
     tensors = write_tensors(family.tensors(model.config), arrays)
     write_checkpoint(directory, written | ({_OWN: own} if own else {}), tensors)
 
@@ -77,16 +77,20 @@ def read_metadata(file: GgufFile) -> tuple[GgufFamily, GPTConfig]:
     """The same of a GGUF file."""
     written = JsonFields(file.path, file.metadata)
     family = written.choice("general.architecture", ARCHITECTURES)
+    own = JsonFields(file.path, {})
+    if OWN_ENTRY in file.metadata:
+        text = file.metadata[OWN_ENTRY]
+        if not isinstance(text, str):
+            raise written.refuse(OWN_ENTRY, "a JSON object as text")
+        own = parse_json(file.path, text)
+    return family, _config(family, gguf_options(family, file), own)
+
+
+def gguf_options(family: GgufFamily, file: GgufContents) -> dict[str, Any]:
+    """The fields of GPTConfig that a GGUF file says; the vocabulary's size is the table's."""
     if len(file.shapes.get(_EMBEDDING, ())) != 2:
         raise ModelFormatError(f"{file.path}: missing {_EMBEDDING} (V, C)")
-    own = JsonFields(file.path, {})
-    if _OWN_ENTRY in file.metadata:
-        text = file.metadata[_OWN_ENTRY]
-        if not isinstance(text, str):
-            raise written.refuse(_OWN_ENTRY, "a JSON object as text")
-        own = parse_json(file.path, text)
-    options = family.from_file(file) | {"vocab_size": file.shapes[_EMBEDDING][0]}
-    return family, _config(family, options, own)
+    return family.from_file(file) | {"vocab_size": file.shapes[_EMBEDDING][0]}
 
 
 def _config(family: Family | GgufFamily, options: dict[str, Any], own: JsonFields) -> GPTConfig:
@@ -122,11 +126,11 @@ def load(make: "type[GPTModel]", path: Path, share: bool) -> "GPTModel":
         raise ModelFormatError(f"{path}: no such directory or file")
     model = make.from_config(replace(config, init_std=0.0))  # zeros: nothing is drawn
     model.config = config
-    weights.read_into(dict(model.named_parameters()), _fixed(model), share)
+    weights.read_into(dict(model.named_parameters()), fixed_arrays(model), share)
     return model.eval()
 
 
-def _fixed(model: "GPTModel") -> "dict[str, np.ndarray]":
+def fixed_arrays(model: "GPTModel") -> "dict[str, np.ndarray]":
     """The arrays that families keep as parameters, and this model doesn't."""
     position = model.position_encoding
     if isinstance(position, PositionalEncoding):

@@ -1,0 +1,158 @@
+"""Models as GGUF files: written and read again, and what contradicts itself in them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from litegpt import GPTModel
+from litegpt.formats import GgufFile, ModelFormatError
+from litegpt.formats.gguf_types import TYPE_NAMED, decode, encode
+from litegpt.formats.gguf_write import GgufTensor, write_gguf
+from litegpt.models.gguf_export import save_gguf
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192.0,
+}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": ("default", {"dropout": 0.1}),
+    "gpt2": ("gpt2", {}),
+    "sinusoidal": ("mixed", {"activation": "gelu"}),
+    "llama": ("llama", {}),
+    "biases": ("llama", {"qkv_bias": True, "output_bias": True, "bias": None}),
+    "linear": ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
+    "dynamic": ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
+    "llama3": ("llama", {"rope_scaling": LLAMA3, "rope_theta": 500000.0}),
+    "tied": ("llama", {"tie_embeddings": True, "norm_eps": 1e-6}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_round_trip(make_model: Any, ids: np.ndarray, tmp_path: Path, name: str) -> None:
+    family, changes = CASES[name]
+    model = make_model(family, **changes).eval()
+    save_gguf(model, tmp_path / "m.gguf", "float32")
+    loaded = GPTModel.from_pretrained(tmp_path / "m.gguf")
+    assert loaded.config == model.config and not loaded.training
+    for parameter, array in model.state_dict().items():
+        np.testing.assert_array_equal(loaded.state_dict()[parameter], array)
+    np.testing.assert_array_equal(loaded(ids), model(ids))
+
+
+@pytest.mark.parametrize(("dtype", "form"), [("float16", "F16"), ("q8", "Q8_0"), ("q4", "Q4_0")])
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_fewer_bits(make_model: Any, tmp_path: Path, family: str, dtype: str, form: str) -> None:
+    """Every matrix is what its rows are when rounded; 48 inputs aren't whole groups."""
+    model = make_model(family)
+    save_gguf(model, tmp_path / "m.gguf", dtype)
+    file = GgufFile(tmp_path / "m.gguf")
+    assert file.metadata["general.file_type"] == {"float16": 1, "q8": 7, "q4": 2}[dtype]
+    down = file.tensors["blk.0.ffn_down.weight"]
+    assert down.shape == (32, 48) and down.form.name == "F16"
+    assert file.tensors["blk.0.attn_output.weight"].form.name == form
+    assert file.tensors["token_embd.weight"].form.name == form.replace("Q4_0", "Q8_0")
+    assert file.tensors["output_norm.weight"].form.name == "F32"
+    weight = model.blocks[0].attention.output.weight.data  # (K, N)
+    rounded = decode(encode(weight.T, TYPE_NAMED[form]), TYPE_NAMED[form]).T
+    assert 0 < np.abs(rounded - weight).max() < 0.2
+    loaded = GPTModel.from_pretrained(tmp_path / "m.gguf")
+    np.testing.assert_array_equal(loaded.blocks[0].attention.output.weight.data, rounded)
+
+
+def test_the_gguf_package_reads_the_order_of_llama_cpp(make_model: Any, tmp_path: Path) -> None:
+    """Row 2 i + j of a head there is row i of its half j here."""
+    gguf = pytest.importorskip("gguf", reason="the package gguf isn't installed")
+    model = make_model("llama")
+    save_gguf(model, tmp_path / "m.gguf", "float32")
+    tensors = {t.name: t.data for t in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    ours = model.blocks[1].attention.qkv.weight.data.T  # (N, K): 4 heads of q, 2 of k, 2 of v
+    for name, start, heads in (("attn_q", 0, 4), ("attn_k", 32, 2)):
+        theirs = tensors[f"blk.1.{name}.weight"]
+        for head in range(heads):
+            for i in range(4):
+                for j in range(2):
+                    expected = ours[start + 8 * head + 4 * j + i]
+                    np.testing.assert_array_equal(theirs[8 * head + 2 * i + j], expected)
+    np.testing.assert_array_equal(tensors["blk.1.attn_v.weight"], ours[48:])
+
+
+def _rewritten(path: Path, **changes: Any) -> Path:
+    """The file with other metadata (None takes an entry away), and its name."""
+    file = GgufFile(path)
+    metadata = {key: file.metadata[key] for key in file.metadata} | changes
+    tensors = {
+        name: GgufTensor(place.shape, place.form, lambda n=name: file.blocks(n))  # type: ignore[misc]
+        for name, place in file.tensors.items()
+    }
+    write_gguf(path, {k: v for k, v in metadata.items() if v is not None}, tensors)
+    return path
+
+
+def test_qwen2_keeps_its_order(make_model: Any, ids: np.ndarray, tmp_path: Path) -> None:
+    """The same tensors under that architecture: halves of a head, not neighbours."""
+    model = make_model("llama", qkv_bias=True, bias=None, ffn_bias=False).eval()
+    save_gguf(model, tmp_path / "m.gguf", "float32")
+    file = GgufFile(tmp_path / "m.gguf")
+    renamed = {k.replace("llama.", "qwen2."): file.metadata[k] for k in file.metadata}
+    renamed["general.architecture"] = "qwen2"
+    arrays = {name: file.read(name) for name in file.tensors}
+    for i in range(2):
+        for name, heads in (("attn_q", 4), ("attn_k", 2)):
+            for kind in ("weight", "bias"):
+                array = arrays[f"blk.{i}.{name}.{kind}"]
+                halves = array.reshape(heads, 4, 2, -1).swapaxes(1, 2)
+                arrays[f"blk.{i}.{name}.{kind}"] = np.ascontiguousarray(halves).reshape(array.shape)
+    form = TYPE_NAMED["F32"]
+    tensors = {n: GgufTensor(a.shape, form, lambda a=a: encode(a, form)) for n, a in arrays.items()}  # type: ignore[misc]
+    write_gguf(tmp_path / "q.gguf", renamed, tensors)
+    np.testing.assert_array_equal(GPTModel.from_pretrained(tmp_path / "q.gguf")(ids), model(ids))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"general.architecture": "gemma3"}, "general.architecture must be one of 'gpt2', 'llama'"),
+        ({"general.architecture": None}, "general.architecture is missing"),
+        ({"llama.block_count": None}, "llama.block_count is missing"),
+        ({"llama.block_count": 3}, "missing blk.2.attn_norm.weight"),
+        ({"llama.block_count": 2**31 - 1}, "tensors are too few for 2147483647 layers"),
+        ({"llama.embedding_length": "32"}, "llama.embedding_length must be an integer"),
+        ({"llama.feed_forward_length": 64}, r"blk.0.ffn_down.weight has shape \(32, 48\), not"),
+        ({"llama.attention.head_count": 5}, "rope.dimension_count must be 32 wide / 5 heads"),
+        ({"llama.attention.head_count_kv": 3}, "num_heads 4 must be divisible by num_kv_heads 3"),
+        ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type must be one of 'none', 'linear'"),
+        ({"llama.rope.freq_base": float("nan")}, "rope.freq_base must be a finite number"),
+        ({"litegpt.config": "{"}, "not JSON"),
+        ({"litegpt.config": "[" * 9999}, "nested too deeply|not JSON"),
+        ({"litegpt.config": 1}, "litegpt.config must be a JSON object as text"),
+        ({"litegpt.config": '{"colour": 1}'}, "litegpt.colour is no field of GPTConfig"),
+    ],
+)
+def test_metadata_that_does_not_fit(
+    make_model: Any, tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    save_gguf(make_model("llama"), tmp_path / "m.gguf", "float32")
+    path = _rewritten(tmp_path / "m.gguf", **changes)
+    with pytest.raises(ModelFormatError, match=rf"m\.gguf: .*({says})"):
+        GPTModel.from_pretrained(path)
+
+
+def test_what_can_not_be_written(make_model: Any, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    with pytest.raises(ValueError, match="dtype 'q5' is unknown; allowed: float32, float16, q8"):
+        save_gguf(make_model("llama"), path, "q5")
+    with pytest.raises(ValueError, match=r"no GGUF architecture .* activation 'gelu_erf'"):
+        save_gguf(make_model("mixed"), path)
+    model = make_model("llama")
+    model.blocks[0].ffn.down.weight.data[0, 0] = 1e9
+    with pytest.raises(ValueError, match=r"blk.0.ffn_down.weight: F16 holds finite numbers up to"):
+        save_gguf(model, path)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ModelFormatError, match=r"model.bin: looks like a pickle"):
+        (tmp_path / "model.bin").write_bytes(b"\x80\x04.")
+        GPTModel.from_pretrained(tmp_path / "model.bin")
