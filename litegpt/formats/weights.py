@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ _TYPES: dict[str, np.dtype[Any]] = {  # those that are read; NumPy has no bfloat
     "BF16": np.dtype("<u2"),
 }
 _LONGEST_HEADER = 1 << 22  # bytes; the largest models' have some 100,000
+_SHARD = re.compile(r"[^/\\\0]+\.safetensors")  # a name, and no path
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _LISTED = 20  # problems that a message spells out
 
@@ -117,8 +119,8 @@ class ShardedWeights:
         files: dict[str, SafetensorsFile] = {}
         self._file_of: dict[str, SafetensorsFile] = {}
         for name, shard in fields.fields.items():
-            if not isinstance(shard, str) or Path(shard).name != shard or "\\" in shard:
-                raise fields.refuse(name, "the name of a file in the same folder")
+            if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
+                raise fields.refuse(name, "the name of a .safetensors file in the same folder")
             if shard not in files:
                 files[shard] = SafetensorsFile(index.parent / shard)
             if name not in files[shard].shapes:
