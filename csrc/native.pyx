@@ -14,7 +14,7 @@ import numpy as np
 
 from litegpt.kernels.reference.embedding import check_ids
 from litegpt.kernels.reference.loss import kept_targets
-from litegpt.kernels.reference.quantized import check_weights
+from litegpt.kernels.reference.quantized import check_weights, packed_shape
 from litegpt.kernels.reference.rotary import check_positions
 from litegpt.kernels.reference.sampling import refusal
 from litegpt.kernels.reference.weight_formats import FORMATS, weight_format
@@ -87,7 +87,7 @@ cdef extern from "roster.h" nogil:
         int (*pack_quantized)(const uint8_t *, int, size, size, uint8_t *) noexcept nogil
         int (*linear_quantized)(const float *, const uint8_t *, int, lg_finish, size, size, size,
                                 float *) noexcept nogil
-        int (*embedding_quantized)(const int64_t *, const uint8_t *, int, size, size,
+        int (*embedding_quantized)(const int64_t *, const uint8_t *, int, size, size, size,
                                    float *) noexcept nogil
         int (*linear_backward)(const float *, const float *, const float *, int, size, size, size,
                                float *, float *, float *) noexcept nogil
@@ -338,8 +338,10 @@ cdef enum Recorded:
     CACHE_APPEND
     CACHED_ATTENTION
     EMBEDDING
+    EMBEDDING_QUANTIZED
     LAYERNORM
     LINEAR_PACKED
+    LINEAR_QUANTIZED
     RMSNORM
     ROTARY
     SWIGLU
@@ -351,6 +353,8 @@ cdef struct Call:
     const float *weight
     const float *bias
     const int64_t *ids
+    const uint8_t *packed
+    int format
     lg_finish finish
     float eps
     float *y
@@ -363,6 +367,8 @@ cdef int call_kernel(const Call *c) noexcept nogil:
     """What the wrappers of the recorded kernels do once their arguments are checked."""
     if c.kernel == LINEAR_PACKED:
         return chosen.linear_packed(c.x, c.weight, c.finish, c.B, c.T, c.S, c.y)
+    if c.kernel == LINEAR_QUANTIZED:
+        return chosen.linear_quantized(c.x, c.packed, c.format, c.finish, c.B, c.T, c.S, c.y)
     if c.kernel == LAYERNORM:
         return chosen.layernorm(c.x, c.weight, c.bias, c.eps, c.B, c.T, c.y, c.y2, c.y3)
     if c.kernel == RMSNORM:
@@ -371,6 +377,8 @@ cdef int call_kernel(const Call *c) noexcept nogil:
         return chosen.swiglu(c.x, c.B, c.T, c.y)
     if c.kernel == EMBEDDING:
         return chosen.embedding(c.ids, c.x, c.B, c.T, c.S, c.y)
+    if c.kernel == EMBEDDING_QUANTIZED:
+        return chosen.embedding_quantized(c.ids, c.packed, c.format, c.B, c.T, c.S, c.y)
     if c.kernel == ADD_POSITIONS:
         return chosen.add_positions(c.x, c.weight, c.ids, c.B, c.T, c.S, c.H, c.y)
     # The others leave positions to their caller: in a program they move on from run to run.
@@ -832,8 +840,8 @@ cdef inline uint8_t *bytes_of(object a, str name) except NULL:
 cdef uint8_t *panels_of(object packed, object form, size inputs, size outputs) except NULL:
     """Weights that pack_quantized made for a layer of these sizes."""
     cdef uint8_t *data = bytes_of(packed, "packed")
-    cdef size rows = (outputs + 31) // 32
-    cdef size width = 32 * <size>form.groups(inputs) * <size>form.block_bytes
+    cdef size rows, width
+    rows, width = packed_shape(form, inputs, outputs)
     if cnp.PyArray_NDIM(packed) != 2 or cnp.PyArray_DIM(packed, 0) != rows \
             or cnp.PyArray_DIM(packed, 1) != width:
         raise wrong_shape(packed, "packed", f"({rows}, {width})")
@@ -864,7 +872,8 @@ def pack_quantized(blocks, format):
     if cnp.PyArray_NDIM(blocks) != 3 or cnp.PyArray_DIM(blocks, 2) != <size>form.block_bytes:
         raise wrong_shape(blocks, "blocks", f"(outputs, groups, {form.block_bytes})")
     cdef size N = cnp.PyArray_DIM(blocks, 0), groups = cnp.PyArray_DIM(blocks, 1)
-    cdef size rows = (N + 31) // 32, width = groups * 32 * <size>form.block_bytes
+    cdef size rows, width
+    rows, width = packed_shape(form, groups * <size>form.group, N)
     # from a cache line's border on, so that no vector of weights crosses one
     room = np.empty(rows * width + 64, np.uint8)
     first = -room.ctypes.data % 64
@@ -885,10 +894,10 @@ def linear_quantized(x, packed, format, size outputs, bias=None, residual=None, 
     cdef uint8_t *ppacked = panels_of(packed, form, K, outputs)
     cdef lg_finish f = finish_of(bias, residual, activation, M, outputs)
     cdef cnp.ndarray y = empty_with(x, cnp.PyArray_NDIM(x) - 1, outputs)
-    cdef int status
-    with nogil:
-        status = chosen.linear_quantized(px, ppacked, number, f, M, K, outputs, data_of(y))
-    finish(status)
+    cdef Call c
+    c.kernel, c.x, c.packed, c.format, c.finish = LINEAR_QUANTIZED, px, ppacked, number, f
+    c.B, c.T, c.S, c.y = M, K, outputs, data_of(y)
+    perform(&c, (x, packed, bias, residual, y))
     return y
 
 
@@ -901,10 +910,10 @@ def embedding_quantized(ids, packed, format, size inputs, size outputs):
     if not inside(pids, count, 0, outputs):
         check_ids(ids, outputs)
     cdef cnp.ndarray y = empty_with(ids, cnp.PyArray_NDIM(ids), inputs)
-    cdef int status
-    with nogil:
-        status = chosen.embedding_quantized(pids, ppacked, number, count, inputs, data_of(y))
-    finish(status)
+    cdef Call c
+    c.kernel, c.ids, c.packed, c.format = EMBEDDING_QUANTIZED, pids, ppacked, number
+    c.B, c.T, c.S, c.y = count, outputs, inputs, data_of(y)
+    perform(&c, (ids, packed, y))
     return y
 
 

@@ -79,7 +79,7 @@ typedef struct {
     K(linear_quantized, (const float *x, const uint8_t *packed, int format, lg_finish finish,      \
                          lg_size M, lg_size K, lg_size N, float *y))                               \
     K(embedding_quantized, (const int64_t *ids, const uint8_t *packed, int format, lg_size count,  \
-                            lg_size K, float *y))                                                  \
+                            lg_size V, lg_size C, float *y))                                       \
     K(linear_backward, (const float *dy, const float *x, const float *weight, int transposed,      \
                         lg_size M, lg_size K, lg_size N, float *dweight, float *dbias, float *dx)) \
     K(matmul, (const float *a, const float *b, int transpose_a, int transpose_b, lg_size batch,    \

@@ -203,17 +203,17 @@ struct lookup_task {
     const lg_weight_format *format;
     const int64_t *ids;
     const uint8_t *packed;
-    lg_size K;
+    lg_size C;
     float *y;
 };
 
 static int decode_rows(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const struct lookup_task *t = context;
     const lg_weight_format *f = t->format;
-    const lg_size bytes = block_bytes(f), groups = groups_of(f, t->K);
+    const lg_size bytes = block_bytes(f), groups = groups_of(f, t->C);
     for (lg_size row = begin; row < end; row++)
-        for (lg_size k = 0; k < t->K; k += SPAN) {
-            const lg_size count = t->K - k < SPAN ? t->K - k : SPAN, j = t->ids[row] % PANEL;
+        for (lg_size k = 0; k < t->C; k += SPAN) {
+            const lg_size count = t->C - k < SPAN ? t->C - k : SPAN, j = t->ids[row] % PANEL;
             const uint8_t *from =
                 t->packed + (t->ids[row] / PANEL * groups + k / f->group) * bytes * PANEL;
             uint8_t blocks[SPAN_BYTES] = {0}, *to = blocks;
@@ -225,15 +225,16 @@ static int decode_rows(void *context, ptrdiff_t begin, ptrdiff_t end) {
             }
             float w[SPAN];
             f->decode(blocks, w);
-            memcpy(t->y + row * t->K + k, w, sizeof(float) * (size_t)count);
+            memcpy(t->y + row * t->C + k, w, sizeof(float) * (size_t)count);
         }
     return LG_OK;
 }
 
 static int embedding_quantized(const int64_t *ids, const uint8_t *packed, int format,
-                               lg_size count, lg_size K, float *y) {
-    struct lookup_task t = {&weight_formats[format], ids, packed, K, y};
-    return lg_parallel(count, row_grain(K), decode_rows, &t);
+                               lg_size count, lg_size V, lg_size C, float *y) {
+    if (!ids_within(ids, count, V)) return LG_BAD_INDEX;
+    struct lookup_task t = {&weight_formats[format], ids, packed, C, y};
+    return lg_parallel(count, row_grain(C), decode_rows, &t);
 }
 
 #endif

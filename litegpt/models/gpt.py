@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.models import pretrained
+from litegpt.kernels.reference.weight_formats import weight_format
+from litegpt.models import pretrained, quantization
 from litegpt.models.config import GPTConfig
 from litegpt.models.parts import make_added_position, make_blocks, make_norm
 from litegpt.nn.arrays import token_ids
@@ -252,18 +253,35 @@ class GPTModel(Module):
         pretrained.save(self, Path(directory))
 
     @classmethod
-    def from_pretrained(cls, path: str | os.PathLike[str], *, mmap: bool = True) -> "GPTModel":
+    def from_pretrained(
+        cls, path: str | os.PathLike[str], dtype: str = "float32", *, mmap: bool = True
+    ) -> "GPTModel":
         """The model in a directory of Hugging Face's layout, or in a GGUF file, in evaluation mode.
 
         Directories: gpt2, llama, mistral, qwen2; safetensors in one file or several. GGUF: the
         architectures gpt2, llama and qwen2. What is neither, but reads as owner/name, is taken from
         the Hugging Face hub. With mmap, float32 tensors that need no transposition stay where
-        they lie in a safetensors file, which must not be changed in place meanwhile.
+        they lie in a safetensors file, which must not be changed in place meanwhile. With dtype
+        "bfloat16", "float16", "q8" or "q4" the model can't be trained: see quantize.
 
         ModelFormatError (a ValueError) names the file and what is wrong in it; what the hub
         can't give is an OSError.
         """
-        return pretrained.load(cls, Path(path), mmap)
+        weight_format(dtype)  # refused before anything is read
+        model = pretrained.load(cls, Path(path), mmap)
+        return model if dtype == "float32" else model.quantize(dtype)
+
+    def quantize(self, format: str) -> Self:
+        """Keeps the weights of dense layers and the token embedding for inference only; self.
+
+        In "float32" (packed, and no plain copy), "bfloat16" or "float16" (32-bit arithmetic), "q8"
+        or "q4" (8 and 4 bits in groups of 32 inputs; activations are rounded to 8 bits). Positions,
+        norms and biases stay float32. `parameter.error` says what rounding has missed,
+        `parameter.data` decodes the weights, and training is a RuntimeError. The model is in
+        evaluation mode then. Unknown formats, and weights that a format can't hold: ValueError.
+        """
+        quantization.quantize(self, format)
+        return self.eval()
 
     @contextmanager
     def packed_weights(self) -> Iterator[None]:

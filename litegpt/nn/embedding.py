@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from litegpt import kernels
 from litegpt.nn.arrays import token_ids
+from litegpt.nn.frozen import FrozenParameter
 from litegpt.nn.module import Module
 from litegpt.nn.parameter import Parameter
 from litegpt.nn.random import Seed, normal
@@ -21,10 +22,12 @@ class Embedding(Module):
     def __init__(
         self, vocab_size: int, embedding_dim: int, std: float = 0.02, seed: Seed = None
     ) -> None:
-        self.weight = Parameter(normal(seed, (vocab_size, embedding_dim), std))
+        self.weight: Parameter = Parameter(normal(seed, (vocab_size, embedding_dim), std))
 
     def forward(self, ids: ArrayLike) -> np.ndarray:
         """(...) integers -> (..., C)."""
+        if isinstance(self.weight, FrozenParameter):
+            return self.weight.rows(token_ids(ids))
         return kernels.embedding(token_ids(ids), self.weight.data)
 
     def forward_train(
@@ -32,6 +35,7 @@ class Embedding(Module):
     ) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
         """The vectors, and backward, which returns nothing: ids have no gradient."""
         weight, ids = self.weight, token_ids(ids)
+        weight.check_trainable()
 
         def backward(dy: np.ndarray) -> None:
             kernels.embedding_backward(dy, ids, weight.grad)

@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 from litegpt import kernels
 from litegpt.nn.arrays import Backward, floats
 from litegpt.nn.dropout import check_dropout
+from litegpt.nn.frozen import FrozenParameter
 from litegpt.nn.module import Module
 from litegpt.nn.parameter import Parameter
 from litegpt.nn.random import Seed, draw_seed, normal
@@ -15,7 +16,8 @@ class Linear(Module):
     """y = dropout(x @ weight + bias) + residual; weight is (K, N), bias (N,) or None.
 
     `packed`, when set, holds the weights in the order of kernels.pack_linear, and serves the
-    plain call (inference) in their place: see GPTModel.packed_weights.
+    plain call (inference) in their place: see GPTModel.packed_weights. A weight that is a
+    FrozenParameter serves inference only: see GPTModel.quantize.
     """
 
     def __init__(
@@ -27,7 +29,7 @@ class Linear(Module):
         std: float = 0.02,
         seed: Seed = None,
     ) -> None:
-        self.weight = Parameter(normal(seed, (inputs, outputs), std))
+        self.weight: Parameter = Parameter(normal(seed, (inputs, outputs), std))
         self.bias = Parameter(np.zeros(outputs, np.float32)) if bias else None
         self.dropout = check_dropout(dropout)
         self.outputs = outputs
@@ -43,6 +45,8 @@ class Linear(Module):
 
     def pack(self) -> None:
         """Keeps a packed copy of the weights as they are now, for inference."""
+        if isinstance(self.weight, FrozenParameter):
+            return  # packed as it is
         self.packed = kernels.pack_linear(self.weight.data, self.transposed)
 
     def forward(
@@ -54,9 +58,11 @@ class Linear(Module):
         """activation(x @ weight + bias) + residual: (..., K) -> (..., N)."""
         if self.training and self.dropout:
             return self.forward_train(x, None, residual)[0]
+        bias = None if self.bias is None else self.bias.data
+        if isinstance(self.weight, FrozenParameter):
+            return self.weight.linear(floats(x), bias, residual, activation)
         weight = self.weight.data
         x = floats(x, weight.dtype)
-        bias = None if self.bias is None else self.bias.data
         packed = self.packed
         if packed is not None:
             return kernels.linear_packed(x, packed, self.outputs, bias, residual, activation)
@@ -67,6 +73,7 @@ class Linear(Module):
     ) -> tuple[np.ndarray, Backward]:
         """dropout(x @ weight + bias) + residual; dy is the gradient of the residual too."""
         weight, bias, transposed = self.weight, self.bias, self.transposed
+        weight.check_trainable()
         p = self.dropout if self.training else 0.0
         seed = draw_seed(rng) if p else 0
         inputs = floats(x, weight.data.dtype)

@@ -123,6 +123,8 @@ class Module:
         ]
         if problems:
             raise ValueError("state_dict doesn't fit: " + "; ".join(problems))
+        for name in arrays.keys() & parameters.keys():
+            parameters[name].check_trainable()
         for name, parameter in parameters.items():
             if name in arrays:
                 parameter.data[...] = arrays[name]

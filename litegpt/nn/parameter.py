@@ -42,6 +42,9 @@ class Parameter:
     def grad(self, value: ArrayLike) -> None:
         self.grad[...] = value
 
+    def check_trainable(self) -> None:
+        """RuntimeError where weights are kept for inference alone."""
+
     def zero_grad(self) -> None:
         if self._grad is not None:
             self._grad.fill(0)

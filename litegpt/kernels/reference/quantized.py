@@ -20,8 +20,9 @@ def _rows(array: np.ndarray, axes: int) -> np.ndarray:
 
 def check_weights(weight: np.ndarray, form: WeightFormat) -> None:
     """ValueError naming the first weight that isn't finite or that the format can't hold."""
-    wrong = np.argwhere(~(np.abs(weight) <= form.largest))
-    if wrong.size:
+    most = np.maximum(weight.max(initial=0), -weight.min(initial=0))  # NaN if there is one
+    if not most <= form.largest:
+        wrong = np.argwhere(~(np.abs(weight) <= form.largest))
         place = tuple(int(i) for i in wrong[0])
         raise ValueError(
             f"weight at {place} is {weight[place]}; {form.name} holds finite numbers up to "
@@ -82,8 +83,13 @@ def unpack_quantized(packed: np.ndarray, format: str, outputs: int) -> np.ndarra
     return blocks.reshape(panels * PANEL, groups, form.block_bytes)[:outputs]
 
 
+def packed_shape(form: WeightFormat, inputs: int, outputs: int) -> tuple[int, int]:
+    """The shape of what pack_quantized returns for K inputs and N outputs."""
+    return -(-outputs // PANEL), form.groups(inputs) * PANEL * form.block_bytes
+
+
 def _check_packed(packed: np.ndarray, form: WeightFormat, inputs: int, outputs: int) -> None:
-    shape = (-(-outputs // PANEL), form.groups(inputs) * PANEL * form.block_bytes)
+    shape = packed_shape(form, inputs, outputs)
     if packed.shape != shape:
         raise ValueError(f"packed must have shape {shape}, not {packed.shape}")
 
@@ -123,5 +129,7 @@ def embedding_quantized(
     """
     _check_packed(packed, weight_format(format), inputs, outputs)
     check_ids(ids, outputs)
-    blocks = unpack_quantized(packed, format, outputs)[ids.reshape(-1)]
+    panels, place = np.unique(ids // PANEL, return_inverse=True)  # those that hold a row
+    blocks = unpack_quantized(packed[panels], format, len(panels) * PANEL)
+    blocks = blocks[place.reshape(-1) * PANEL + ids.reshape(-1) % PANEL]
     return dequantize(blocks, format, inputs).reshape(*ids.shape, inputs)
