@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from litegpt import generation
 from litegpt.cli.errors import InputError, bad_values, check_backend
-from litegpt.models import GPTModel
-from litegpt.text import StreamDecoder, Tokenizer, load_tokenizer
+from litegpt.generation import TextModel
+from litegpt.text import Tokenizer
 
 _START = "\n"  # where a text begins when there is no prompt
 
@@ -32,26 +31,21 @@ def add_parser(verbs: Any) -> None:
         "--model",
         required=True,
         type=Path,
-        metavar="DIR",
+        metavar="PATH",
         default=argparse.SUPPRESS,
-        help="directory that `litegpt train` has made",
+        help="a directory (of `litegpt train`, of transformers) or a GGUF file",
     )
     parser.add_argument(
         "--max-new-tokens", type=int, default=200, metavar="N", help="tokens to add"
     )
     parser.add_argument(
-        "--temperature",
-        type=float,
-        default=0.8,
-        metavar="X",
-        help="0 is always the likeliest token",
+        "--stop",
+        action="append",
+        metavar="TEXT",
+        default=[],
+        help="end before this text; may be given several times",
     )
-    parser.add_argument(
-        "--top-k", type=int, default=50, metavar="K", help="of the K likeliest tokens; 0 is all"
-    )
-    parser.add_argument(
-        "--top-p", type=float, default=1.0, metavar="P", help="of the likeliest that make up P"
-    )
+    add_sampling(parser)
     parser.add_argument(
         "--seed", type=int, metavar="N", default=argparse.SUPPRESS, help="makes the text repeatable"
     )
@@ -60,46 +54,57 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
-    model, tokenizer = load(arguments.model)
+    model = load(arguments.model)
+    prompt = getattr(arguments, "prompt", "")
     with bad_values("PROMPT"):
-        prompt = getattr(arguments, "prompt", "")
-        ids = tokenizer.encode(prompt or _start_of(tokenizer))
+        ids = model.ids(prompt or _start_of(model.tokenizer))
     with bad_values(flags=arguments):
-        tokens = generation.stream(
-            model,
+        pieces = model.stream(
             ids,
-            arguments.max_new_tokens,
-            arguments.temperature,
-            arguments.top_k,
-            arguments.top_p,
-            getattr(arguments, "seed", None),
+            stop=arguments.stop,
+            echo=bool(prompt),
+            max_new_tokens=arguments.max_new_tokens,
+            seed=getattr(arguments, "seed", None),
+            **sampling(arguments),
         )
-    decoder = StreamDecoder(tokenizer)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # in a terminal of few characters
     try:
-        if prompt:
-            _write("".join(map(decoder.feed, ids.tolist())))
         with bad_values(str(arguments.model)):  # weights that give no probabilities
-            for token in tokens:
-                _write(decoder.feed(int(token[0])))
-        _write(decoder.flush())
+            for piece in pieces:
+                write(piece)
     finally:
-        _write("\n")
+        write("\n")
     return 0
 
 
-def load(directory: Path) -> tuple[GPTModel, Tokenizer]:
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """The flags of how a token is chosen."""
+    for flag, kind, default, letter, help_text in (
+        ("--temperature", float, 0.8, "X", "0 is always the likeliest token"),
+        ("--top-k", int, 50, "K", "of the K likeliest tokens; 0 is all"),
+        ("--top-p", float, 1.0, "P", "of the likeliest that make up P"),
+        ("--min-p", float, 0.0, "P", "of those with P of the likeliest one's probability"),
+        ("--repetition-penalty", float, 1.0, "X", "above 1: away from what was said"),
+        ("--speculate", int, 0, "N", "guess N tokens from the text; the result is the same"),
+    ):
+        parser.add_argument(flag, type=kind, default=default, metavar=letter, help=help_text)
+
+
+def sampling(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What add_sampling's flags say, as options of generation."""
+    names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "speculate")
+    return {name: getattr(arguments, name) for name in names}
+
+
+def load(path: Path) -> TextModel:
     """The model and its tokenizer; InputError in one line for whatever is wrong with them."""
-    if not directory.is_dir():
-        raise InputError(f"{directory}: {'not a' if directory.exists() else 'no such'} directory")
     with bad_values():
-        model, tokenizer = GPTModel.from_pretrained(directory), load_tokenizer(directory)
-    if tokenizer.vocab_size != model.vocab_size:
-        raise InputError(
-            f"{directory}: the model has {model.vocab_size} tokens, "
-            f"its tokenizer.json {tokenizer.vocab_size}"
-        )
-    return model, tokenizer
+        try:
+            return TextModel.from_pretrained(path)
+        except ValueError as error:
+            if str(path) in str(error):
+                raise
+            raise InputError(f"{path}: {error}") from error
 
 
 def _start_of(tokenizer: Tokenizer) -> str:
@@ -111,7 +116,7 @@ def _start_of(tokenizer: Tokenizer) -> str:
     return _START
 
 
-def _write(text: str) -> None:
+def write(text: str) -> None:
     if text:
         sys.stdout.write(text)
         sys.stdout.flush()

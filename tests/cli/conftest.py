@@ -59,10 +59,14 @@ def start(ctrl_c: None) -> Iterator[Start]:
     processes: list[subprocess.Popen[str]] = []
 
     def launch(
-        *arguments: object, terminal: int = subprocess.PIPE, **changes: str
+        *arguments: object,
+        terminal: int = subprocess.PIPE,
+        stdin: int | None = None,
+        **changes: str,
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             _command(arguments),
+            stdin=stdin,
             stdout=terminal,
             stderr=terminal,
             text=True,
@@ -75,7 +79,7 @@ def start(ctrl_c: None) -> Iterator[Start]:
     for process in processes:
         process.kill()
         process.wait()
-        for pipe in (process.stdout, process.stderr):
+        for pipe in (process.stdin, process.stdout, process.stderr):
             if pipe:
                 pipe.close()
 

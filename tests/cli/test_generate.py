@@ -110,7 +110,7 @@ def test_bad_arguments(litegpt, trained, flags, named, refused) -> None:
 def test_model_has_to_be_named_and_be_there(litegpt, tmp_path, text_file, refused) -> None:
     refused(litegpt("generate"), ["--model"])
     refused(litegpt("generate", "--model", tmp_path / "none"), ["none", "no such directory"])
-    refused(litegpt("generate", "--model", text_file), ["not a directory"])
+    refused(litegpt("generate", "--model", text_file), ["not a GGUF file"])
     refused(litegpt("generate", "--model", tmp_path), ["config.json"])
 
 

@@ -1,0 +1,59 @@
+"""`litegpt eval`: how well a model foretells a text."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from litegpt.cli.errors import bad_values, check_backend
+from litegpt.cli.generate import load
+from litegpt.cli.output import say
+from litegpt.cli.train import read_text
+from litegpt.generation import evaluate
+
+
+def add_parser(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "eval",
+        help="measure how well a model foretells a text",
+        description="Loss (nats per token), perplexity and bits per byte of FILE. A file longer "
+        "than the context is read in windows; each token is scored once.",
+    )
+    parser.add_argument("file", metavar="FILE", help="the text")
+    parser.add_argument(
+        "--model", required=True, type=Path, metavar="PATH", help="a directory or a GGUF file"
+    )
+    parser.add_argument(
+        "--context", type=int, metavar="N", help="tokens in a window (default: what the model has)"
+    )
+    parser.add_argument(
+        "--stride",
+        type=int,
+        metavar="N",
+        help="tokens from a window to the next (default: half the context); fewer take longer",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    check_backend()
+    name, text = read_text(arguments.file)
+    model = load(arguments.model)
+    with bad_values(name):
+        found = evaluate(model.model, model.tokenizer, text, arguments.context, arguments.stride)
+    facts = {
+        "tokens": found.tokens,
+        "bytes": found.bytes,
+        "loss": found.loss,
+        "perplexity": found.perplexity,
+        "bits_per_byte": found.bits_per_byte,
+    }
+    if arguments.json:
+        say(json.dumps(facts, indent=2))
+        return 0
+    say(
+        f"{name}: {found.tokens:,} tokens scored; loss {found.loss:.4f}, "
+        f"perplexity {found.perplexity:.3f}, {found.bits_per_byte:.4f} bits per byte"
+    )
+    return 0

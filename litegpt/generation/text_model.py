@@ -1,0 +1,151 @@
+"""Texts in, texts out: a model with its tokenizer."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from litegpt.formats import GgufFile
+from litegpt.generation.decode import Completion, complete, stream
+from litegpt.generation.scoring import score_ids
+from litegpt.generation.stopping import StopStrings
+from litegpt.models import GPTModel, hub
+from litegpt.text import StreamDecoder, Tokenizer, load_tokenizer, tokenizer_from_gguf
+
+Prompt = str | bytes | np.ndarray  # ids (T,) are taken as they are
+
+
+@dataclass(frozen=True)
+class TextCompletion:
+    """What became of one prompt: its text, without what ended it, and the tokens behind it."""
+
+    text: str
+    tokens: Completion
+
+
+@dataclass(frozen=True)
+class Score:
+    """ids (T,) of a text and the natural-log probability (T,) of each, NaN where none is known."""
+
+    ids: np.ndarray
+    logprobs: np.ndarray
+
+
+class TextModel:
+    """A model and its tokenizer. Texts end where the tokenizer's eos_ids say, or a stop string.
+
+    options are those of litegpt.generation.generate. ValueError if the tokenizer has ids that the
+    model has not.
+    """
+
+    def __init__(self, model: GPTModel, tokenizer: Tokenizer) -> None:
+        if tokenizer.vocab_size > model.vocab_size:
+            raise ValueError(
+                f"the model has {model.vocab_size} tokens, its tokenizer {tokenizer.vocab_size}"
+            )
+        self.model, self.tokenizer = model, tokenizer
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> "TextModel":
+        """From a directory, a GGUF file, or the hub: see GPTModel.from_pretrained."""
+        path = Path(path)
+        if not path.exists() and hub.is_name(path.as_posix()):
+            path = hub.fetch(path.as_posix())
+        model = GPTModel.from_pretrained(path)
+        if not path.is_file():
+            return cls(model, load_tokenizer(path))
+        try:
+            return cls(model, tokenizer_from_gguf(GgufFile(path).metadata))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def ids(self, prompt: Prompt) -> np.ndarray:
+        """The ids (T,) of a text that stands at the beginning."""
+        return prompt if isinstance(prompt, np.ndarray) else self.tokenizer.encode_prompt(prompt)
+
+    def stream(
+        self, prompt: Prompt, *, stop: Sequence[str] = (), echo: bool = False, **options: Any
+    ) -> Iterator[str]:
+        """The text after a prompt (with echo, the prompt too) as it comes, by whole characters."""
+        ids, text = self.ids(prompt), _Text(self.tokenizer, stop)
+        tokens = stream(self.model, ids, **self._with_ends(options))
+        return self._pieces(tokens, text, text.begin(ids), echo)
+
+    def _pieces(
+        self, tokens: Iterator[np.ndarray], text: "_Text", prompt: str, echo: bool
+    ) -> Iterator[str]:
+        try:
+            if echo and prompt:
+                yield prompt
+            for (token_id,) in tokens:
+                if piece := text.feed(int(token_id)):
+                    yield piece
+                if text.ended:
+                    break
+            if rest := text.flush():
+                yield rest
+        finally:
+            tokens.close()  # type: ignore[attr-defined]  # a generator
+
+    def complete(
+        self, prompts: Sequence[Prompt], *, stop: Sequence[str] = (), **options: Any
+    ) -> list[TextCompletion]:
+        """Each prompt's continuations (num_return_sequences of them, side by side)."""
+        ids = [self.ids(prompt) for prompt in prompts]
+        copies = options.get("num_return_sequences", 1)
+        texts = [_Text(self.tokenizer, stop) for _ in ids for _ in range(copies)]
+        pieces: list[list[str]] = [[] for _ in texts]
+        for row, text in enumerate(texts):
+            text.begin(ids[row // copies])
+
+        def ended(row: int, token_id: int) -> bool:
+            pieces[row].append(texts[row].feed(token_id))
+            return texts[row].ended
+
+        rows = complete(self.model, ids, ended=ended, **self._with_ends(options))
+        return [
+            TextCompletion("".join(pieces[row]) + texts[row].flush(), tokens)
+            for row, tokens in enumerate(rows)
+        ]
+
+    def score(self, texts: Sequence[str | bytes]) -> list[Score]:
+        """How likely the model holds each token of each text, after those before it."""
+        made = []
+        for text in texts:
+            ids = self.tokenizer.encode_prompt(text)
+            logprobs = score_ids(self.model, ids) if len(ids) else np.empty(0, np.float32)
+            unknown = np.full(len(ids) - len(logprobs), np.nan, np.float32)
+            own = slice(len(self.tokenizer.prefix), None)
+            made.append(Score(ids[own], np.concatenate([unknown, logprobs])[own]))
+        return made
+
+    def _with_ends(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options, with the tokenizer's eos_ids among stop_ids."""
+        return options | {"stop_ids": (*options.get("stop_ids", ()), *self.tokenizer.eos_ids)}
+
+
+class _Text:
+    """The text of one row as its ids come, up to what ends it."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+        self._decoder, self._known = StreamDecoder(tokenizer), tokenizer.vocab_size
+        self._eos_ids = frozenset(tokenizer.eos_ids)
+        self._strings = StopStrings([stop] if isinstance(stop, str) else stop)
+        self.ended = False
+
+    def begin(self, ids: np.ndarray) -> str:
+        """The prompt's text, but for a last character that isn't whole: that comes later."""
+        return "".join(self._decoder.feed(int(token_id)) for token_id in ids)
+
+    def feed(self, token_id: int) -> str:
+        """What this id adds; nothing if it ends the text, or stands for nothing."""
+        if token_id in self._eos_ids or token_id >= self._known:
+            return ""
+        piece = self._strings.feed(self._decoder.feed(token_id))
+        self.ended = self._strings.found
+        return piece
+
+    def flush(self) -> str:
+        return self._strings.feed(self._decoder.flush()) + self._strings.flush()

@@ -1,0 +1,84 @@
+"""A conversation as the text that a model was trained on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from litegpt.text.extras import import_extra
+from litegpt.text.subword import SubwordTokenizer
+from litegpt.text.tokenizer import Tokenizer
+
+Message = Mapping[str, str]  # "role" ("system", "user", "assistant") and "content"
+
+_NAMES = {"user": "User", "assistant": "Assistant"}
+
+
+class ChatTemplate:
+    """render(messages) is the text up to where the answer begins.
+
+    source is a template of jinja2, as tokenizer_config.json and GGUF files have it: it runs in
+    jinja2's sandbox and sees the messages and the tokens that begin and end a text. Without a
+    source there is a plain form, "User: ...", and `stop` holds the string that ends an answer.
+    """
+
+    def __init__(self, source: str | None = None, bos: str = "", eos: str = "") -> None:
+        self._tokens = {"bos_token": bos, "eos_token": eos}
+        self.stop: tuple[str, ...] = () if source else ("\nUser:",)
+        self._template = _compiled(source) if source else None
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> "ChatTemplate":
+        """The template that belongs to a tokenizer."""
+        if not isinstance(tokenizer, SubwordTokenizer):
+            return cls()
+        bos, eos = tokenizer.prefix[:1], tokenizer.eos_ids[:1]
+        words = ("".join(map(tokenizer.token_text, ids)) for ids in (bos, eos))
+        return cls(tokenizer.chat_template, *words)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """ValueError, in the template's words, for a conversation that it refuses."""
+        if self._template is None:
+            return _plain(messages)
+        exceptions = import_extra("jinja2.exceptions", "hf", "a chat template")
+        try:
+            return self._template.render(
+                messages=[dict(message) for message in messages],
+                add_generation_prompt=True,
+                **self._tokens,
+            )
+        except exceptions.TemplateError as error:
+            raise ValueError(f"chat template: {error}") from None
+        except (TypeError, ArithmeticError, RecursionError, LookupError) as error:
+            raise ValueError(f"chat template: {type(error).__name__}: {error}") from None
+
+
+def _compiled(source: str) -> Any:
+    """The template, with the settings and functions that Hugging Face's templates count on."""
+    jinja2 = import_extra("jinja2", "hf", "a chat template")
+    sandbox = import_extra("jinja2.sandbox", "hf", "a chat template")
+    environment = sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.exceptions.TemplateError(message)
+
+    def tojson(value: Any, indent: int | None = None) -> str:
+        return json.dumps(value, ensure_ascii=False, indent=indent)
+
+    environment.globals["raise_exception"] = raise_exception
+    environment.filters["tojson"] = tojson
+    try:
+        return environment.from_string(source)
+    except (jinja2.exceptions.TemplateError, RecursionError) as error:
+        raise ValueError(f"chat template: {error}") from None
+
+
+def _plain(messages: Sequence[Message]) -> str:
+    parts = []
+    for message in messages:
+        if message["role"] == "system":
+            parts.append(message["content"] + "\n\n")
+        else:
+            parts.append(f"{_NAMES[message['role']]}: {message['content']}\n")
+    return "".join(parts) + "Assistant:"

@@ -1,0 +1,88 @@
+"""Chat templates: what they render, and what they can't do."""
+
+import pytest
+
+from litegpt.text import ByteTokenizer, SubwordTokenizer
+from litegpt.text.chat import ChatTemplate
+
+jinja2 = pytest.importorskip("jinja2")
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hi {{ there }}"},
+    {"role": "assistant", "content": "Hello"},
+    {"role": "user", "content": "Bye"},
+]
+CHATML = (
+    "{% for message in messages %}\n    {{- '<|im_start|>' + message['role'] + '\n' + "
+    "message['content'] + '<|im_end|>' + '\n' -}}\n{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def test_a_template_of_the_usual_kind() -> None:
+    template = ChatTemplate(CHATML)
+    assert template.render(TALK) == (
+        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi {{ there }}<|im_end|>\n"
+        "<|im_start|>assistant\nHello<|im_end|>\n<|im_start|>user\nBye<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+    assert template.stop == ()
+
+
+def test_the_same_text_as_transformers() -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    loud = (
+        "{% for m in messages %}\n  {% if m.role == 'user' %}\n[{{ m | tojson }}]"
+        "{% continue %}\n  {% endif %}\n{{ m.content | trim }}\n{% endfor %}"
+    )
+    for source in (CHATML, loud):
+        theirs, _ = render_jinja_template(
+            conversations=[TALK], chat_template=source, add_generation_prompt=True
+        )
+        assert ChatTemplate(source).render(TALK) == theirs[0]
+
+
+def test_without_a_template_there_is_a_plain_form() -> None:
+    for template in (ChatTemplate(), ChatTemplate.of(ByteTokenizer())):
+        assert template.render(TALK) == (
+            "Be brief.\n\nUser: Hi {{ there }}\nAssistant: Hello\nUser: Bye\nAssistant:"
+        )
+        assert template.stop == ("\nUser:",)
+
+
+def test_the_template_of_a_tokenizer_knows_its_tokens() -> None:
+    pytest.importorskip("tokenizers")
+    trained = SubwordTokenizer.from_text("ab" * 9, 257)
+    tokenizer = SubwordTokenizer(trained.backend, [0], "{{ messages[0].content + eos_token }}")
+    assert ChatTemplate.of(tokenizer).render(TALK) == "Be brief.<|endoftext|>"
+
+
+@pytest.mark.parametrize("source", [
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ messages.append(1) }}",
+    "{{ messages.__class__.__base__ }}",
+    "{% for i in range(10000000) %}x{% endfor %}",
+    "{{ raise_exception('no system, please') }}",
+    "{{ messages[9].content.x }}",
+    "{{ 1 / 0 }}",
+    "{{ 'a' + 1 }}",
+])  # fmt: skip
+def test_what_a_template_may_not_do_is_a_value_error(source) -> None:
+    with pytest.raises(ValueError, match="chat template: "):
+        assert ChatTemplate(source).render(TALK) == "never reached", "it was rendered"
+
+
+def test_a_template_that_is_none() -> None:
+    with pytest.raises(ValueError, match="chat template: "):
+        ChatTemplate("{% for %}")
+
+
+def test_without_the_package_one_line_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "jinja2", None)
+    with pytest.raises(ImportError, match=r"needs the package jinja2: pip .*litegpt-cpu\[hf\]"):
+        ChatTemplate("x")
+    assert ChatTemplate().render(TALK[1:2]) == "User: Hi {{ there }}\nAssistant:"
