@@ -10,6 +10,7 @@ model.generate([[1, 2, 3]], max_new_tokens=20)
 __version__ = "0.1.0"
 
 from litegpt.formats import ModelFormatError
+from litegpt.generation import Chat, PromptCache, TextModel
 from litegpt.kernels import (
     available_backends,
     backend,
@@ -44,6 +45,7 @@ __all__ = [
     "AdamW",
     "ByteTokenizer",
     "CharTokenizer",
+    "Chat",
     "Dropout",
     "Embedding",
     "FeedForward",
@@ -58,9 +60,11 @@ __all__ = [
     "MultiHeadAttention",
     "Parameter",
     "PositionalEncoding",
+    "PromptCache",
     "RMSNorm",
     "RotaryPositionalEncoding",
     "ScaledDotProductAttention",
+    "TextModel",
     "TextWindows",
     "TrainConfig",
     "Trainer",

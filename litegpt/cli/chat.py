@@ -2,11 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Any
 
 from litegpt.cli.errors import bad_values, check_backend
-from litegpt.cli.generate import add_sampling, load, sampling, write
+from litegpt.cli.generate import add_model, add_sampling, load, sampling, write
 from litegpt.cli.output import say
 from litegpt.generation import Chat
 
@@ -20,14 +19,7 @@ def add_parser(verbs: Any) -> None:
         description=f"A conversation, line by line, by the model's own chat template. {_HELP}.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument(
-        "--model",
-        required=True,
-        type=Path,
-        metavar="PATH",
-        default=argparse.SUPPRESS,
-        help="a directory (of `litegpt train`, of transformers) or a GGUF file",
-    )
+    add_model(parser)
     parser.add_argument(
         "--system", metavar="TEXT", default=argparse.SUPPRESS, help="how the model is to answer"
     )
@@ -47,7 +39,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
-    model = load(arguments.model)
+    model = load(arguments)
     with bad_values(str(arguments.model), flags=arguments):
         chat = Chat(
             model,

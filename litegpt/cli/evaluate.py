@@ -2,11 +2,10 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from litegpt.cli.errors import bad_values, check_backend
-from litegpt.cli.generate import load
+from litegpt.cli.generate import add_model, load
 from litegpt.cli.output import say
 from litegpt.cli.train import read_text
 from litegpt.generation import evaluate
@@ -20,9 +19,7 @@ def add_parser(verbs: Any) -> None:
         "than the context is read in windows; each token is scored once.",
     )
     parser.add_argument("file", metavar="FILE", help="the text")
-    parser.add_argument(
-        "--model", required=True, type=Path, metavar="PATH", help="a directory or a GGUF file"
-    )
+    add_model(parser)
     parser.add_argument(
         "--context", type=int, metavar="N", help="tokens in a window (default: what the model has)"
     )
@@ -39,7 +36,7 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
     name, text = read_text(arguments.file)
-    model = load(arguments.model)
+    model = load(arguments)
     with bad_values(name):
         found = evaluate(model.model, model.tokenizer, text, arguments.context, arguments.stride)
     facts = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from litegpt.cli.errors import InputError, bad_values, check_backend
+from litegpt.formats.quant import FORMATS
 from litegpt.generation import TextModel
 from litegpt.text import Tokenizer
 
@@ -27,14 +28,7 @@ def add_parser(verbs: Any) -> None:
         default=argparse.SUPPRESS,
         help="text to continue; without it, or empty, the text starts on a new line",
     )
-    parser.add_argument(
-        "--model",
-        required=True,
-        type=Path,
-        metavar="PATH",
-        default=argparse.SUPPRESS,
-        help="a directory (of `litegpt train`, of transformers) or a GGUF file",
-    )
+    add_model(parser)
     parser.add_argument(
         "--max-new-tokens", type=int, default=200, metavar="N", help="tokens to add"
     )
@@ -54,7 +48,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
-    model = load(arguments.model)
+    model = load(arguments)
     prompt = getattr(arguments, "prompt", "")
     with bad_values("PROMPT"):
         ids = model.ids(prompt or _start_of(model.tokenizer))
@@ -96,11 +90,30 @@ def sampling(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names}
 
 
-def load(path: Path) -> TextModel:
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The flags of which model is read, and how."""
+    parser.add_argument(
+        "--model",
+        required=True,
+        type=Path,
+        metavar="PATH",
+        default=argparse.SUPPRESS,
+        help="a directory (of `litegpt train`, of transformers), a GGUF file, or owner/name",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=list(FORMATS),
+        default="float32",
+        help="how weights are kept in memory; fewer bits are faster and less exact",
+    )
+
+
+def load(arguments: argparse.Namespace) -> TextModel:
     """The model and its tokenizer; InputError in one line for whatever is wrong with them."""
+    path = arguments.model
     with bad_values():
         try:
-            return TextModel.from_pretrained(path)
+            return TextModel.from_pretrained(path, arguments.dtype)
         except ValueError as error:
             if str(path) in str(error):
                 raise

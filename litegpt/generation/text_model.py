@@ -48,12 +48,12 @@ class TextModel:
         self.model, self.tokenizer = model, tokenizer
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> "TextModel":
+    def from_pretrained(cls, path: str | Path, dtype: str = "float32") -> "TextModel":
         """From a directory, a GGUF file, or the hub: see GPTModel.from_pretrained."""
         path = Path(path)
         if not path.exists() and hub.is_name(path.as_posix()):
             path = hub.fetch(path.as_posix())
-        model = GPTModel.from_pretrained(path)
+        model = GPTModel.from_pretrained(path, dtype)
         if not path.is_file():
             return cls(model, load_tokenizer(path))
         try:

@@ -111,3 +111,18 @@ def test_stop_and_penalties_of_generate(litegpt, trained) -> None:
     stop = text[10:12]
     done = litegpt("generate", "To be", *flags, "--stop", stop, "--speculate", 3)
     assert done.stdout == f"To be{text[: text.index(stop)]}\n"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "q8"])
+def test_weights_in_fewer_bits(litegpt, text_file, dtype, tmp_path) -> None:
+    model = GPTModel(256, 32, 1, 2, 64, dropout=0.0, init_std=0.2, seed=0)
+    model.save_pretrained(tmp_path)
+    ByteTokenizer().save(tmp_path)
+    losses = {}
+    for name in ("float32", dtype):
+        flags = ["--model", tmp_path, "--dtype", name, "--json"]
+        done = litegpt("eval", text_file, *flags)
+        assert done.returncode == 0, done.stderr
+        losses[name] = json.loads(done.stdout)["loss"]
+    assert losses[dtype] != losses["float32"]
+    assert losses[dtype] == pytest.approx(losses["float32"], rel=0.01)
