@@ -151,7 +151,10 @@ def test_from_pretrained_in_a_format(
     model.save_pretrained(tmp_path / "plain")
     loaded = GPTModel.from_pretrained(tmp_path / "plain", dtype=format)
     quantized = model.quantize(format)
-    equal(loaded(ids), quantized(ids))
+    if kernels.backend() == "numpy":  # whose products depend on where arrays stand in memory
+        np.testing.assert_allclose(loaded(ids), quantized(ids), rtol=1e-5, atol=1e-5)
+    else:
+        equal(loaded(ids), quantized(ids))
     quantized.save_pretrained(tmp_path / "rounded")
     again = GPTModel.from_pretrained(tmp_path / "rounded")
     for (name, want), got in zip(quantized.named_parameters(), again.parameters(), strict=True):
