@@ -47,6 +47,14 @@ int main(int count, char **arguments) {
     const int openmp = count > 1 && strcmp(arguments[1], "openmp") == 0;
     const double gaps[] = {0, 20e-6, 2e-3};
     lg_set_num_threads(2);
+    for (double start = seconds(); seconds() - start < 0.1;) { /* until both threads have a core */
+        if (openmp) {
+#pragma omp parallel for schedule(static, 1) num_threads(2)
+            for (int i = 0; i < 2; i++) work(NULL, i, i + 1);
+        } else {
+            lg_parallel(2, 1, work, NULL);
+        }
+    }
     for (int g = 0; g < 3; g++) {
         double over[REGIONS];
         for (int r = 0; r < REGIONS; r++) {

@@ -16,7 +16,6 @@ from litegpt.cli.output import say
 from litegpt.cli.workloads import Workload, kernel_workloads, model_workloads
 
 _LEAST = 2e-3  # seconds in a sample: short calls are repeated within it
-_SETTLING = 0.03  # seconds: threads of a BLAS that NumPy may call spin so long after their work
 
 
 def add_parser(verbs: Any) -> None:
@@ -67,7 +66,7 @@ def measure(workload: Workload, backends: Sequence[str], samples: int) -> dict[s
     times: dict[str, list[float]] = {name: [] for name in backends}
     for _ in range(samples):
         for name in backends:
-            time.sleep(_SETTLING)
+            _settle()
             with kernels.use_backend(name):
                 workload.call()
                 times[name].append(_sample(workload, calls[name]))
@@ -85,6 +84,15 @@ def measure(workload: Workload, backends: Sequence[str], samples: int) -> dict[s
         "wanted_rate": workload.wanted_rate,
         "holds": _holds(workload, ratio, rate),
     }
+
+
+def _settle() -> None:
+    """Waits while threads of this process spin, as a BLAS's do long after their work."""
+    for _ in range(200):
+        before = time.process_time()
+        time.sleep(0.005)
+        if time.process_time() - before < 0.001:
+            return
 
 
 def _sample(workload: Workload, calls: int) -> float:
