@@ -7,39 +7,43 @@ model = litegpt.GPTModel(vocab_size=500, max_seq_len=128, num_layers=4, num_head
 model.generate([[1, 2, 3]], max_new_tokens=20)
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
 
-from litegpt.formats import ModelFormatError
-from litegpt.generation import Chat, PromptCache, TextModel
-from litegpt.kernels import (
-    available_backends,
-    backend,
-    num_threads,
-    set_num_threads,
-    use_backend,
-)
-from litegpt.models import GPTConfig, GPTModel
-from litegpt.nn import (
-    Dropout,
-    Embedding,
-    FeedForward,
-    KVCache,
-    LayerNorm,
-    LearnedPositionalEncoding,
-    Linear,
-    Module,
-    MultiHeadAttention,
-    Parameter,
-    PositionalEncoding,
-    RMSNorm,
-    RotaryPositionalEncoding,
-    ScaledDotProductAttention,
-    TransformerBlock,
-    create_causal_mask,
-    create_padding_mask,
-)
-from litegpt.text import ByteTokenizer, CharTokenizer, load_tokenizer
-from litegpt.training import AdamW, TextWindows, TrainConfig, Trainer
+if TYPE_CHECKING:  # who reads the names without running anything
+    from litegpt.formats import ModelFormatError
+    from litegpt.generation import Chat, PromptCache, TextModel
+    from litegpt.kernels import (
+        available_backends,
+        backend,
+        num_threads,
+        set_num_threads,
+        use_backend,
+    )
+    from litegpt.models import GPTConfig, GPTModel
+    from litegpt.nn import (
+        Dropout,
+        Embedding,
+        FeedForward,
+        KVCache,
+        LayerNorm,
+        LearnedPositionalEncoding,
+        Linear,
+        Module,
+        MultiHeadAttention,
+        Parameter,
+        PositionalEncoding,
+        RMSNorm,
+        RotaryPositionalEncoding,
+        ScaledDotProductAttention,
+        TransformerBlock,
+        create_causal_mask,
+        create_padding_mask,
+    )
+    from litegpt.text import ByteTokenizer, CharTokenizer, load_tokenizer
+    from litegpt.training import AdamW, TextWindows, TrainConfig, Trainer
 
 __all__ = [
     "AdamW",
@@ -78,3 +82,25 @@ __all__ = [
     "set_num_threads",
     "use_backend",
 ]
+
+_FLOORS = ("kernels", "formats", "text", "nn", "models", "generation", "training", "cli")
+
+
+def __getattr__(name: str) -> object:
+    """A name is imported when it is first asked for, from the lowest floor that has it.
+
+    So `litegpt --version` needs no NumPy, and Ctrl-C is heard while the rest is being imported.
+    """
+    if name in _FLOORS:
+        return import_module(f"litegpt.{name}")
+    if name in __all__:
+        for floor in _FLOORS:
+            found = getattr(import_module(f"litegpt.{floor}"), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_FLOORS})

@@ -1,7 +1,12 @@
 """What `import litegpt` offers."""
 
 import ast
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 import litegpt
 from litegpt import nn
@@ -34,3 +39,36 @@ def test_the_version_can_be_read_without_importing() -> None:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
     ]
     assert versions == [litegpt.__version__]
+
+
+def test_type_checkers_read_the_names_that_there_are() -> None:
+    """Names come lazily; those that the source shows lead to the same objects."""
+    tree = ast.parse(Path(litegpt.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    imported = [
+        (statement.module, alias.name)
+        for statement in block.body
+        if isinstance(statement, ast.ImportFrom)
+        for alias in statement.names
+    ]
+    assert sorted(name for _, name in imported) == litegpt.__all__
+    for module, name in imported:
+        assert getattr(litegpt, name) is getattr(import_module(str(module)), name)
+
+
+def test_names_that_there_are_not() -> None:
+    with pytest.raises(AttributeError, match="module 'litegpt' has no attribute 'GTPModel'"):
+        litegpt.GTPModel  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'GTPModel'"):
+        from litegpt import GTPModel  # noqa: F401
+    assert {"GPTModel", "nn", "__version__"} <= set(dir(litegpt))
+
+
+def test_importing_is_done_when_it_is_needed() -> None:
+    """A parser of arguments needs no NumPy; floors are attributes without being imported first."""
+    code = (
+        "import sys, litegpt, litegpt.cli; assert 'numpy' not in sys.modules; "
+        "litegpt.nn.Linear; assert 'litegpt.training' not in sys.modules; litegpt.Trainer"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
