@@ -17,6 +17,7 @@ FLOORS = {
     "models": 3,
     "generation": 4,
     "training": 4,
+    "pictures": 4,
     "": 4.5,  # litegpt itself, which shows the names of the floors below the command line
     "cli": 5,
     "__main__": 6,
