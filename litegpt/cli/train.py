@@ -15,6 +15,7 @@ from litegpt.cli.run_directory import LOG, claim, release
 from litegpt.models import GPTConfig, GPTModel
 from litegpt.text import TOKENIZERS, Tokenizer, load_tokenizer
 from litegpt.training import (
+    CHOICES,
     JsonLinesLog,
     TextWindows,
     TrainConfig,
@@ -23,11 +24,14 @@ from litegpt.training import (
 )
 
 _SETTINGS = {
-    "batch_size": "windows in a step",
+    "batch_size": "windows read at once",
+    "accumulate": "batches in a step",
     "max_steps": "steps",
     "learning_rate": "highest learning rate",
     "min_learning_rate": "learning rate at the end",
     "warmup_steps": "steps of rising learning rate",
+    "schedule": "how the learning rate falls",
+    "optimizer": "how weights move",
     "weight_decay": "pull of the matrices towards zero",
     "beta2": "memory of the squared gradients",
     "grad_clip": "largest norm of the gradients; 0 is no limit",
@@ -81,13 +85,13 @@ def add_parser(verbs: Any) -> None:
     run_group = parser.add_argument_group("training")
     settings = {field.name: field for field in fields(TrainConfig)}
     for name, help_text in _SETTINGS.items():
-        field = settings[name]
+        field: Any = settings[name]
         run_group.add_argument(
             "--" + name.replace("_", "-"),
             type=field.type,
             default=field.default,
-            metavar="N" if field.type is int else "X",
-            help=help_text,
+            metavar={int: "N", float: "X"}.get(field.type, "NAME"),
+            help=help_text + (f": {', '.join(CHOICES[name])}" if name in CHOICES else ""),
         )
     parser.set_defaults(run=run)
 

@@ -1,21 +1,26 @@
 """Training: data, optimizer, schedule, and the loop that joins them."""
 
 from litegpt.training.callbacks import Callback, JsonLinesLog, Record
-from litegpt.training.config import TrainConfig
+from litegpt.training.config import CHOICES, TrainConfig
 from litegpt.training.data import TextWindows
 from litegpt.training.interrupt import interrupts_deferred
-from litegpt.training.optimizer import AdamW
-from litegpt.training.schedule import warmup_cosine
+from litegpt.training.optimizer import AdamW, Optimizer
+from litegpt.training.optimizers import OPTIMIZERS
+from litegpt.training.schedule import SCHEDULES, scheduled_rate
 from litegpt.training.trainer import Trainer
 
 __all__ = [
+    "CHOICES",
+    "OPTIMIZERS",
+    "SCHEDULES",
     "AdamW",
     "Callback",
     "JsonLinesLog",
+    "Optimizer",
     "Record",
     "TextWindows",
     "TrainConfig",
     "Trainer",
     "interrupts_deferred",
-    "warmup_cosine",
+    "scheduled_rate",
 ]

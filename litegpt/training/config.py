@@ -1,26 +1,35 @@
 """What a training run can be told."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from math import inf
 
 import numpy as np
+
+from litegpt.training.optimizers import OPTIMIZERS
+from litegpt.training.schedule import SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Settings of a run; a value that makes no sense: ValueError naming it and what is allowed.
 
-    learning_rate rises over warmup_steps, then falls on a cosine to min_learning_rate at
-    max_steps. grad_clip is the largest norm of all gradients together (0: no limit). The
-    validation loss is taken every eval_interval steps and at the end, over eval_steps batches.
-    A record of the run is made every log_interval steps. Everything random comes from seed.
+    A step's gradients are those of batch_size windows, or of `accumulate` times as many, read one
+    batch after the other. learning_rate rises over warmup_steps, then falls as schedule (of
+    SCHEDULES) says to min_learning_rate at max_steps. optimizer is one of OPTIMIZERS. grad_clip
+    is the largest norm of all gradients together (0: no limit). The validation loss is taken every
+    eval_interval steps and at the end, over eval_steps batches. A record of the run is made every
+    log_interval steps. Everything random comes from seed.
     """
 
     batch_size: int = 12
+    accumulate: int = 1
     max_steps: int = 2000
     learning_rate: float = 1e-3
     min_learning_rate: float = 1e-4
     warmup_steps: int = 100
+    schedule: str = "cosine"
+    optimizer: str = "adamw"
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.99
@@ -43,6 +52,9 @@ class TrainConfig:
                 raise ValueError(
                     f"{field.name} must be a finite number of 0 or more, not {value!r}"
                 )
+            if field.type is str and value not in CHOICES[field.name]:
+                allowed = ", ".join(CHOICES[field.name])
+                raise ValueError(f"{field.name} must be one of {allowed}, not {value!r}")
         for name in ("beta1", "beta2"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be below 1, not {getattr(self, name)!r}")
@@ -54,5 +66,6 @@ class TrainConfig:
 
 
 _LEAST = dict.fromkeys(
-    ("batch_size", "max_steps", "eval_interval", "eval_steps", "log_interval"), 1
+    ("batch_size", "accumulate", "max_steps", "eval_interval", "eval_steps", "log_interval"), 1
 )
+CHOICES: dict[str, Collection[str]] = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS}

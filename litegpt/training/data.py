@@ -1,6 +1,8 @@
 """Windows of a long text: what a training step sees, and what validation sees."""
 
+import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -27,6 +29,14 @@ class TextWindows:
                 "first 90 %), or a smaller window"
             )
         self.window = window
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the ids, and how they are cut."""
+        sha256 = hashlib.sha256(f"{self.window} {len(self.training)} ".encode())
+        for part in (self.training, self.validation):
+            sha256.update(np.ascontiguousarray(part, np.int64).data)
+        return sha256.hexdigest()
 
     def batch(self, batch_size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets (B, T), int64, of windows that start anywhere in the training part."""

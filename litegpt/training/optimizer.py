@@ -1,6 +1,7 @@
-"""AdamW over a model's parameters."""
+"""What every optimizer does, and AdamW."""
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -8,18 +9,79 @@ from litegpt import kernels
 from litegpt.nn import Parameter
 
 
-class AdamW:
-    """AdamW (Loshchilov and Hutter, 2017, arXiv:1711.05101; the formula is in kernels.adamw).
+class Optimizer(ABC):
+    """Moves parameters against their gradients; `moments` is what it remembers of them.
 
-    parameters: (name, Parameter) pairs, as model.named_parameters() gives them. weight_decay
-    pulls on parameters with two axes or more (weights, tables), not on biases and norms.
-
-    A step in full:
+    parameters: (name, Parameter) pairs, as model.named_parameters() gives them. A step in full:
 
         loss = model.loss_and_backward(inputs, targets)
         optimizer.step()
         model.zero_grad()
     """
+
+    def __init__(
+        self,
+        parameters: Iterable[tuple[str, Parameter]],
+        learning_rate: float,
+        weight_decay: float,
+    ) -> None:
+        self.parameters = dict(parameters)
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.steps = 0  # taken so far
+        self.moments: dict[str, dict[str, np.ndarray]] = {}  # kind -> parameter's name -> array
+
+    @abstractmethod
+    def _move(self, name: str, parameter: Parameter, lr: float, grad_scale: float) -> None:
+        """Moves one parameter; `steps` counts this step already."""
+
+    def step(self, learning_rate: float | None = None, grad_scale: float = 1.0) -> None:
+        """Moves every parameter once; its gradient counts grad_scale times.
+
+        learning_rate takes the place of the constructor's for this step.
+        """
+        lr = self.learning_rate if learning_rate is None else learning_rate
+        self.steps += 1
+        for name, parameter in self.parameters.items():
+            self._move(name, parameter, lr, grad_scale)
+
+    def grad_norm(self) -> float:
+        """The Euclidean norm of all gradients together."""
+        return kernels.grad_norm([parameter.grad for parameter in self.parameters.values()])
+
+    def decay(self, parameter: Parameter) -> float:
+        """Weight decay is for two axes or more (weights, tables), not for biases and norms."""
+        return self.weight_decay if parameter.data.ndim >= 2 else 0.0
+
+    def _new_moments(self) -> dict[str, np.ndarray]:
+        return {name: np.zeros_like(p.data) for name, p in self.parameters.items()}
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Name -> array: `steps`, and each moment as `kind.parameter`. The arrays are its own."""
+        state = {"steps": np.array(self.steps, np.int64)}
+        for kind, arrays in self.moments.items():
+            state |= {f"{kind}.{name}": array for name, array in arrays.items()}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Copies a state_dict in. ValueError if names or shapes differ; all is as it was then."""
+        own = self.state_dict()
+        problems = [f"missing {name}" for name in own if name not in state]
+        problems += [f"unexpected {name}" for name in state if name not in own]
+        problems += [
+            f"{name} has shape {state[name].shape}, not {array.shape}"
+            for name, array in own.items()
+            if name in state and state[name].shape != array.shape
+        ]
+        if problems:
+            raise ValueError("the optimizer's state doesn't fit: " + "; ".join(problems))
+        for name, array in own.items():
+            array[...] = state[name]
+        self.steps = int(state["steps"])
+
+
+class AdamW(Optimizer):
+    """AdamW (Loshchilov and Hutter, 2017, arXiv:1711.05101; the formula is in kernels.adamw)."""
 
     def __init__(
         self,
@@ -30,36 +92,21 @@ class AdamW:
         eps: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
-        self.parameters = dict(parameters)
-        self.learning_rate = learning_rate
+        super().__init__(parameters, learning_rate, weight_decay)
         self.beta1, self.beta2, self.eps = beta1, beta2, eps
-        self.weight_decay = weight_decay
-        self.steps = 0  # taken so far
-        self.first_moments = {n: np.zeros_like(p.data) for n, p in self.parameters.items()}
-        self.second_moments = {n: np.zeros_like(p.data) for n, p in self.parameters.items()}
+        self.moments = {"first": self._new_moments(), "second": self._new_moments()}
 
-    def grad_norm(self) -> float:
-        """The Euclidean norm of all gradients together."""
-        return kernels.grad_norm([parameter.grad for parameter in self.parameters.values()])
-
-    def step(self, learning_rate: float | None = None, grad_scale: float = 1.0) -> None:
-        """Moves every parameter once; its gradient counts grad_scale times.
-
-        learning_rate takes the place of the constructor's for this step.
-        """
-        lr = self.learning_rate if learning_rate is None else learning_rate
-        self.steps += 1
-        for name, parameter in self.parameters.items():
-            kernels.adamw(
-                parameter.data,
-                parameter.grad,
-                self.first_moments[name],
-                self.second_moments[name],
-                self.steps,
-                lr,
-                self.beta1,
-                self.beta2,
-                self.eps,
-                self.weight_decay if parameter.data.ndim >= 2 else 0.0,
-                grad_scale,
-            )
+    def _move(self, name: str, parameter: Parameter, lr: float, grad_scale: float) -> None:
+        kernels.adamw(
+            parameter.data,
+            parameter.grad,
+            self.moments["first"][name],
+            self.moments["second"][name],
+            self.steps,
+            lr,
+            self.beta1,
+            self.beta2,
+            self.eps,
+            self.decay(parameter),
+            grad_scale,
+        )

@@ -11,14 +11,21 @@ from litegpt.models import GPTModel
 from litegpt.training.callbacks import Callback, Record
 from litegpt.training.config import TrainConfig
 from litegpt.training.interrupt import interrupts_deferred
-from litegpt.training.optimizer import AdamW
-from litegpt.training.schedule import warmup_cosine
+from litegpt.training.optimizers import OPTIMIZERS
+from litegpt.training.schedule import scheduled_rate
 
 Batch = tuple[np.ndarray, np.ndarray]  # inputs and targets, (B, T) int64 each
+IGNORED = -100  # a target that isn't counted
 
 
 class Data(Protocol):
-    """Where batches come from; TextWindows is one."""
+    """Where batches come from; TextWindows is one.
+
+    fingerprint tells these data from others: a run goes on with the ones that it began with.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
 
     def batch(self, batch_size: int, rng: np.random.Generator) -> Batch: ...
 
@@ -41,13 +48,7 @@ class Trainer:
     ) -> None:
         self.model, self.data, self.callbacks = model, data, callbacks
         self.config = config = config or TrainConfig()
-        self.optimizer = AdamW(
-            model.named_parameters(),
-            config.learning_rate,
-            config.beta1,
-            config.beta2,
-            weight_decay=config.weight_decay,
-        )
+        self.optimizer = OPTIMIZERS[config.optimizer](model.named_parameters(), config)
         self.step = 0  # steps taken
         self.loss = math.nan  # of the last step
         self.records: list[Record] = []
@@ -87,9 +88,9 @@ class Trainer:
         tokens, seconds = 0, 0.0  # trained since the last record
         while self.step < config.max_steps and not self._stopped:
             start = time.perf_counter()
-            inputs, targets = self.data.batch(config.batch_size, self._rng("batch"))
-            lr, grad_norm = self._step(inputs, targets)
-            tokens += inputs.size
+            batch = self.data.batch(config.batch_size * config.accumulate, self._rng("batch"))
+            lr, grad_norm = self._step(batch)
+            tokens += batch[0].size
             seconds += time.perf_counter() - start
             self._tell("on_step")
             ends = self.step == config.max_steps or self._stopped
@@ -101,18 +102,18 @@ class Trainer:
                 self._tell("on_record", record)
                 tokens, seconds = 0, 0.0
 
-    def _step(self, inputs: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    def _step(self, batch: Batch) -> tuple[float, float]:
         """One step; returns its learning rate and the norm of its gradients."""
         config = self.config
-        lr = warmup_cosine(
+        lr = scheduled_rate(
+            config.schedule,
             self.step,
             config.learning_rate,
             config.min_learning_rate,
             config.warmup_steps,
             config.max_steps,
         )
-        self.model.zero_grad()
-        loss = self.model.loss_and_backward(inputs, targets, seed=self._rng("dropout"))
+        loss = self._gradients(batch)
         grad_norm = self.optimizer.grad_norm()
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise FloatingPointError(
@@ -126,10 +127,30 @@ class Trainer:
             self.loss = loss
         return lr, grad_norm
 
-    def _rng(self, purpose: str) -> np.random.Generator:
-        """What one step draws from for one purpose: a function of seed and step alone."""
+    def _gradients(self, batch: Batch) -> float:
+        """The batch's loss, and its gradients in the parameters, one micro-batch at a time.
+
+        Every micro-batch counts as much as it has targets: together they are one large batch.
+        """
+        self.model.zero_grad()
+        inputs, targets = batch
+        counted = np.count_nonzero(targets != IGNORED)
+        if not counted:
+            raise ValueError(f"step {self.step + 1}: no target of its batch is to be counted")
+        loss = 0.0
+        for number, start in enumerate(range(0, len(inputs), self.config.batch_size)):
+            rows = slice(start, start + self.config.batch_size)
+            share = np.count_nonzero(targets[rows] != IGNORED) / counted
+            if share:
+                loss += share * self.model.loss_and_backward(
+                    inputs[rows], targets[rows], scale=share, seed=self._rng("dropout", number)
+                )
+        return loss
+
+    def _rng(self, purpose: str, micro_batch: int = 0) -> np.random.Generator:
+        """What one step draws from for one purpose: a function of seed and numbers alone."""
         stream = ("batch", "dropout").index(purpose)
-        return np.random.default_rng((self.config.seed, self.step, stream))
+        return np.random.default_rng((self.config.seed, self.step, stream, micro_batch))
 
     def _tell(self, event: str, *details: object) -> None:
         for callback in self.callbacks:

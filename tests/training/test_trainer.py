@@ -205,3 +205,38 @@ def test_an_interrupt_elsewhere_undoes_the_step_under_way(ctrl_c) -> None:
     whole = make_trainer()
     whole.fit()
     assert weights(trainer) == weights(whole)
+
+
+def test_batches_one_after_the_other_are_one_large_batch(backend) -> None:
+    """Also where some of their targets aren't counted, and not the same number in each."""
+
+    class Holes(TextWindows):
+        def batch(self, batch_size: int, rng: np.random.Generator) -> tuple:
+            inputs, targets = super().batch(batch_size, rng)
+            targets[1, 3:] = targets[4:6] = -100
+            return inputs, targets
+
+    def run(**settings: int) -> Trainer:
+        config = TrainConfig(max_steps=3, warmup_steps=0, eval_steps=1, log_interval=1, **settings)
+        trainer = Trainer(make_model(), Holes(TEXT, 16), config)
+        trainer.fit()
+        return trainer
+
+    parts, whole = run(batch_size=2, accumulate=4), run(batch_size=8)
+    for ours, theirs in zip(parts.records, whole.records, strict=True):
+        assert ours.loss == pytest.approx(theirs.loss, rel=1e-5)
+        assert ours.grad_norm == pytest.approx(theirs.grad_norm, rel=1e-4)
+
+
+def test_an_optimizer_goes_on_from_its_state() -> None:
+    first, second = make_trainer(max_steps=5), make_trainer(max_steps=5)
+    first.fit()
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    ours, theirs = first.optimizer.state_dict(), second.optimizer.state_dict()
+    assert second.optimizer.steps == 5
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    name = "second.final_norm.weight"
+    bent = {n: a for n, a in ours.items() if n != name} | {"x": ours[name], "steps": np.zeros(2)}
+    with pytest.raises(ValueError, match=rf"missing {name}; unexpected x; steps has shape"):
+        second.optimizer.load_state_dict(bent)

@@ -1,0 +1,25 @@
+"""Optimizers by name, made as a run's settings ask."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+from litegpt.nn import Parameter
+from litegpt.training.optimizer import AdamW, Optimizer
+
+if TYPE_CHECKING:
+    from litegpt.training.config import TrainConfig
+
+NamedParameters: TypeAlias = Iterable[tuple[str, Parameter]]
+
+
+def _adamw(parameters: NamedParameters, config: "TrainConfig") -> Optimizer:
+    return AdamW(
+        parameters,
+        config.learning_rate,
+        config.beta1,
+        config.beta2,
+        weight_decay=config.weight_decay,
+    )
+
+
+OPTIMIZERS: dict[str, Callable[[NamedParameters, "TrainConfig"], Optimizer]] = {"adamw": _adamw}
