@@ -2,6 +2,7 @@
 
 from litegpt.text.byte import ByteTokenizer
 from litegpt.text.char import CharTokenizer
+from litegpt.text.examples import Example, ExampleEncoder, read_examples
 from litegpt.text.extras import MissingExtraError
 from litegpt.text.gguf_vocabulary import tokenizer_from_gguf
 from litegpt.text.load import TOKENIZERS, load_tokenizer
@@ -13,10 +14,13 @@ __all__ = [
     "TOKENIZERS",
     "ByteTokenizer",
     "CharTokenizer",
+    "Example",
+    "ExampleEncoder",
     "MissingExtraError",
     "StreamDecoder",
     "SubwordTokenizer",
     "Tokenizer",
     "load_tokenizer",
+    "read_examples",
     "tokenizer_from_gguf",
 ]

@@ -35,21 +35,49 @@ class ChatTemplate:
         words = ("".join(map(tokenizer.token_text, ids)) for ids in (bos, eos))
         return cls(tokenizer.chat_template, *words)
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """ValueError, in the template's words, for a conversation that it refuses."""
+    def render(self, messages: Sequence[Message], answer_next: bool = True) -> str:
+        """The text up to where an answer begins, or, without one to come, up to the last message.
+
+        ValueError, in the template's words, for a conversation that it refuses.
+        """
         if self._template is None:
-            return _plain(messages)
+            return _plain(messages) + ("Assistant:" if answer_next else "")
         exceptions = import_extra("jinja2.exceptions", "hf", "a chat template")
         try:
             return self._template.render(
                 messages=[dict(message) for message in messages],
-                add_generation_prompt=True,
+                add_generation_prompt=answer_next,
                 **self._tokens,
             )
         except exceptions.TemplateError as error:
             raise ValueError(f"chat template: {error}") from None
         except (TypeError, ArithmeticError, RecursionError, LookupError) as error:
             raise ValueError(f"chat template: {type(error).__name__}: {error}") from None
+
+    def pieces(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
+        """The text up to the last answer, in pieces: those given, and (True) the answers.
+
+        An answer begins where `render` ends before it, and goes up to what ends it in a chat: the
+        template's own mark, or `stop`. Messages after the last answer are left out. ValueError if
+        the template writes an earlier part differently once there are later messages.
+        """
+        pieces: list[tuple[str, bool]] = []
+        written = ""
+        for i, message in enumerate(messages):
+            if message["role"] != "assistant":
+                continue
+            given = self.render(messages[:i])
+            answered = self.render(messages[: i + 1], answer_next=False)
+            if self.stop:
+                answered = answered.removesuffix("\n") + self.stop[0]
+            if not (given.startswith(written) and answered.startswith(given)):
+                raise ValueError(
+                    f"chat template: message {i + 1} doesn't stand after what was written before, "
+                    "so its answer can't be told from the rest"
+                )
+            pieces += [(given[len(written) :], False), (answered[len(given) :], True)]
+            written = answered
+        return pieces
 
 
 def _compiled(source: str) -> Any:
@@ -81,4 +109,4 @@ def _plain(messages: Sequence[Message]) -> str:
             parts.append(message["content"] + "\n\n")
         else:
             parts.append(f"{_NAMES[message['role']]}: {message['content']}\n")
-    return "".join(parts) + "Assistant:"
+    return "".join(parts)
