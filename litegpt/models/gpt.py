@@ -17,6 +17,7 @@ from litegpt.models.config import GPTConfig
 from litegpt.models.parts import make_added_position, make_blocks, make_norm
 from litegpt.nn.arrays import token_ids
 from litegpt.nn.cache import KVCache
+from litegpt.nn.documents import Documents
 from litegpt.nn.dropout import Dropout
 from litegpt.nn.embedding import Embedding
 from litegpt.nn.linear import Linear
@@ -95,46 +96,66 @@ class GPTModel(Module):
         return ids
 
     def forward(
-        self, input_ids: ArrayLike, return_hidden_states: bool = False, seed: Seed = None
+        self,
+        input_ids: ArrayLike,
+        return_hidden_states: bool = False,
+        seed: Seed = None,
+        document_starts: ArrayLike | None = None,
     ) -> Any:
         """Logits (B, T, V); 1-D ids are one row.
 
         With return_hidden_states: (logits, states), where states are L + 1 arrays (B, T, C): the
         embedding, then what each block puts out (the final norm is not in them). seed is
-        dropout's, in training mode. T > max_seq_len: ValueError; an id outside 0..V-1:
-        IndexError.
+        dropout's, in training mode. document_starts (B, T), booleans, says where documents begin
+        in rows that hold several: none sees another, and positions are counted in each. T >
+        max_seq_len: ValueError; an id outside 0..V-1: IndexError.
         """
         ids = self._rows(input_ids)
+        documents = Documents.of(document_starts, ids.shape)
         dropping = self.training and self.dropout > 0
         rng = generator(seed) if dropping else None
         x = self.token_embedding(ids)  # (B, T) -> (B, T, C)
-        if self.position_encoding is not None:
-            x += self.position_encoding(ids.shape[1])
+        x, _ = self._positioned(x, documents)
         x, _ = self.embedding_dropout.forward_train(x, rng)
         states = [x] if return_hidden_states else []
         for block in self.blocks:
-            x = block.forward_train(x, rng, causal=True)[0] if dropping else block(x, causal=True)
+            if dropping:
+                x, _ = block.forward_train(x, rng, causal=True, documents=documents)
+            else:
+                x = block(x, causal=True, documents=documents)
             if return_hidden_states:
                 states.append(x)
         logits = self.head(self.final_norm(x))  # (B, T, C) -> (B, T, V)
         return (logits, states) if return_hidden_states else logits
 
+    def _positioned(
+        self, x: np.ndarray, documents: Documents | None
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], None] | None]:
+        """x (B, T, C) plus the vectors of its positions, if there are any, and their backward."""
+        if self.position_encoding is None:
+            return x, None
+        positions = None if documents is None else documents.positions
+        vectors, backward = self.position_encoding.forward_train(x.shape[1], positions=positions)
+        x += vectors  # (B, T, C) + (T, C), or (B, T, C)
+        return x, backward
+
     def forward_train(
-        self, input_ids: ArrayLike, rng: Seed = None
+        self,
+        input_ids: ArrayLike,
+        rng: Seed = None,
+        document_starts: ArrayLike | None = None,
     ) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
         """Logits (B, T, V), and backward, which takes their gradient, once."""
         ids = self._rows(input_ids)
+        documents = Documents.of(document_starts, ids.shape)
         if self.training and self.dropout:
             rng = generator(rng)
         x, embedding_backward = self.token_embedding.forward_train(ids)
-        position_backward = None
-        if self.position_encoding is not None:
-            positions, position_backward = self.position_encoding.forward_train(ids.shape[1])
-            x += positions  # (B, T, C) + (T, C)
+        x, position_backward = self._positioned(x, documents)
         x, drop_backward = self.embedding_dropout.forward_train(x, rng)
         saved = []  # each layer's backward, with what it keeps for it
         for block in self.blocks:
-            x, block_backward = block.forward_train(x, rng, causal=True)
+            x, block_backward = block.forward_train(x, rng, causal=True, documents=documents)
             saved.append(block_backward)
         x, norm_backward = self.final_norm.forward_train(x)
         logits, head_backward = self.head.forward_train(x)
@@ -164,14 +185,18 @@ class GPTModel(Module):
         target_ids: ArrayLike,
         ignore_index: int = -100,
         seed: Seed = None,
+        document_starts: ArrayLike | None = None,
     ) -> float:
         """Mean cross-entropy, in nats, of the targets (shifted already) that aren't ignore_index.
 
-        NaN if all are. seed is dropout's, in training mode. A target outside 0..V-1: IndexError.
+        NaN if all are. seed is dropout's, in training mode. document_starts: as in forward. A
+        target outside 0..V-1: IndexError.
         """
         ids = self._rows(input_ids)
         targets = self._targets(target_ids, ids)
-        logits = self.forward(ids, seed=seed).reshape(-1, self.vocab_size)  # -> (B T, V)
+        logits = self.forward(ids, seed=seed, document_starts=document_starts).reshape(
+            -1, self.vocab_size
+        )  # -> (B T, V)
         return kernels.cross_entropy(logits, targets, ignore_index)[0]
 
     def loss_and_backward(
@@ -181,6 +206,7 @@ class GPTModel(Module):
         ignore_index: int = -100,
         scale: float = 1.0,
         seed: Seed = None,
+        document_starts: ArrayLike | None = None,
     ) -> float:
         """compute_loss, and its gradient times scale added to every parameter's grad.
 
@@ -188,7 +214,7 @@ class GPTModel(Module):
         """
         ids = self._rows(input_ids)
         targets = self._targets(target_ids, ids)
-        logits, backward = self.forward_train(ids, seed)
+        logits, backward = self.forward_train(ids, seed, document_starts)
         logits = logits.reshape(-1, self.vocab_size)  # (B, T, V) -> (B T, V)
         loss, lse = kernels.cross_entropy(logits, targets, ignore_index)
         dlogits = kernels.cross_entropy_backward(logits, targets, lse, ignore_index, scale)

@@ -10,14 +10,13 @@ from numpy.typing import ArrayLike
 from litegpt import kernels
 from litegpt.nn.arrays import floats
 from litegpt.nn.cache import LayerCache
+from litegpt.nn.documents import Documents, Heads, attend_causally
 from litegpt.nn.dropout import Dropout
 from litegpt.nn.linear import Linear
 from litegpt.nn.mask import scores_mask
 from litegpt.nn.module import Module
 from litegpt.nn.position import RotaryPositionalEncoding
-from litegpt.nn.random import Seed, draw_seed, generator
-
-Heads = tuple[np.ndarray, np.ndarray, np.ndarray]  # queries, keys, values, or their gradients
+from litegpt.nn.random import Seed, generator
 
 
 class ScaledDotProductAttention(Module):
@@ -144,27 +143,31 @@ class MultiHeadAttention(Module):
         mask: ArrayLike | None = None,
         *,
         causal: bool = False,
+        documents: Documents | None = None,
         cache: LayerCache | None = None,
         residual: np.ndarray | None = None,
     ) -> np.ndarray:
         """(B, T, C), (B, S, C), (B, S, C) -> (B, T, C); without key and value, they are query.
 
         causal: no position looks at later ones; without a mask this goes to the streaming
-        kernel, which makes no (T, S) array. With a cache: causal self-attention over the
-        positions that it holds and the new ones, which are written to it. residual is added.
+        kernel, which makes no (T, S) array; with documents none looks outside its own, and
+        positions are counted in it. With a cache: causal self-attention over the positions that
+        it holds and the new ones, which are written to it. residual is added.
         """
         plain = mask is None and _alone(query, key, value)
         if cache is None and (not (plain and causal) or self.attend.dropout.active):
-            return self.forward_train(query, key, value, mask, causal=causal, residual=residual)[0]
+            return self.forward_train(
+                query, key, value, mask, causal=causal, documents=documents, residual=residual
+            )[0]
         if not plain:
             raise ValueError("with a cache there is only self-attention, without a mask")
         projected = self.qkv(query)
         batch, length, _ = projected.shape
         heads = projected.reshape(batch, length, -1, self.head_dim)  # (B, T, W) -> (B, T, H+2G, D)
-        offsets = np.zeros(batch, np.int64) if cache is None else cache.lengths
+        offsets = _offsets(batch, documents) if cache is None else cache.lengths
         q, k, v = self._rotated(heads, offsets)
         if cache is None:
-            y = kernels.causal_attention(q, k, v)[0]
+            y, _ = attend_causally(q, k, v, documents)
         else:
             kernels.cache_append(k, v, cache.keys, cache.values, cache.lengths)
             y = kernels.cached_attention(q, cache.keys, cache.values, cache.lengths)
@@ -179,6 +182,7 @@ class MultiHeadAttention(Module):
         rng: Seed = None,
         *,
         causal: bool = False,
+        documents: Documents | None = None,
         residual: np.ndarray | None = None,
     ) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
         """The same without a cache, and backward.
@@ -187,13 +191,16 @@ class MultiHeadAttention(Module):
         those of query, key and value; dy is the gradient of the residual too.
         """
         if key is None or _alone(query, key, value):
-            projections = [self._project(query)] * 3
+            projections = [self._project(query, documents)] * 3
         else:
             values = key if value is None else value
             projections = [self._project(x) for x in (query, key, values)]
         q, k, v = (parts[i] for i, (parts, _) in enumerate(projections))
         if causal and mask is None:
-            y, attend_backward = self._attend_causal(q, k, v, rng)
+            p = self.attend.dropout.p if self.training else 0.0
+            y, attend_backward = attend_causally(q, k, v, documents, p, rng)
+        elif documents is not None:
+            raise ValueError("with documents there is only causal self-attention, without a mask")
         else:
             y, attend_backward = self._attend_masked(q, k, v, mask, causal, rng)
         y, output_backward = self.output.forward_train(y, rng, residual)
@@ -219,11 +226,13 @@ class MultiHeadAttention(Module):
         turned = self.rotary(heads[:, :, :keys], offsets)
         return turned[:, :, :queries], turned[:, :, queries:], heads[:, :, keys:]
 
-    def _project(self, x: ArrayLike) -> tuple[Heads, Callable[..., np.ndarray]]:
+    def _project(
+        self, x: ArrayLike, documents: Documents | None = None
+    ) -> tuple[Heads, Callable[..., np.ndarray]]:
         """q, k and v of x, and backward from their gradients to that of x."""
         projected, linear_backward = self.qkv.forward_train(x)
         shape = projected.shape
-        offsets = np.zeros(shape[0], np.int64)
+        offsets = _offsets(shape[0], documents)
         rotary = self.rotary
 
         def backward(dq: np.ndarray, dk: np.ndarray, dv: np.ndarray) -> np.ndarray:
@@ -234,21 +243,6 @@ class MultiHeadAttention(Module):
             return linear_backward(np.concatenate(parts, axis=2).reshape(shape))
 
         return self._rotated(projected.reshape(*shape[:2], -1, self.head_dim), offsets), backward
-
-    def _attend_causal(
-        self, q: np.ndarray, k: np.ndarray, v: np.ndarray, rng: Seed
-    ) -> tuple[np.ndarray, Callable[[np.ndarray], Heads]]:
-        """The streaming kernel: (B, T, H, D) and twice (B, S, G, D) -> (B, T, C)."""
-        p = self.attend.dropout.p if self.training else 0.0
-        seed = draw_seed(rng) if p else 0
-        y, lse = kernels.causal_attention(q, k, v, None, p, seed)
-
-        def backward(dy: np.ndarray) -> Heads:
-            return kernels.causal_attention_backward(
-                dy.reshape(y.shape), q, k, v, y, lse, None, p, seed
-            )
-
-        return y.reshape(*y.shape[:2], self.hidden_dim), backward
 
     def _attend_masked(
         self,
@@ -278,6 +272,11 @@ class MultiHeadAttention(Module):
 def _alone(query: ArrayLike, key: ArrayLike | None, value: ArrayLike | None) -> bool:
     """Self-attention: one array for all three."""
     return key is None or (key is query and (value is None or value is query))
+
+
+def _offsets(batch: int, documents: Documents | None) -> np.ndarray:
+    """Where rows begin, (B,), or where each of their positions stands, (B, T)."""
+    return np.zeros(batch, np.int64) if documents is None else documents.positions
 
 
 def _swapped(x: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from litegpt.nn.arrays import Backward, floats
 from litegpt.nn.attention import MultiHeadAttention
 from litegpt.nn.cache import LayerCache
+from litegpt.nn.documents import Documents
 from litegpt.nn.mlp import FeedForward
 from litegpt.nn.module import Module
 from litegpt.nn.norm import LayerNorm, RMSNorm
@@ -49,11 +50,14 @@ class TransformerBlock(Module):
         mask: ArrayLike | None = None,
         *,
         causal: bool = False,
+        documents: Documents | None = None,
         cache: LayerCache | None = None,
     ) -> np.ndarray:
-        """(B, T, C) -> (B, T, C). Masks: litegpt.nn.mask; causal and cache: MultiHeadAttention."""
+        """(B, T, C) -> (B, T, C). Masks: litegpt.nn.mask; the rest: MultiHeadAttention."""
         x = floats(x, self.ln1.weight.data.dtype)
-        x = self.attention(self.ln1(x), mask=mask, causal=causal, cache=cache, residual=x)
+        x = self.attention(
+            self.ln1(x), mask=mask, causal=causal, documents=documents, cache=cache, residual=x
+        )
         return self.ffn(self.ln2(x), x)
 
     def forward_train(
@@ -63,11 +67,12 @@ class TransformerBlock(Module):
         mask: ArrayLike | None = None,
         *,
         causal: bool = False,
+        documents: Documents | None = None,
     ) -> tuple[np.ndarray, Backward]:
         x = floats(x, self.ln1.weight.data.dtype)
         normed, ln1_backward = self.ln1.forward_train(x)
         x, attention_backward = self.attention.forward_train(
-            normed, mask=mask, rng=rng, causal=causal, residual=x
+            normed, mask=mask, rng=rng, causal=causal, documents=documents, residual=x
         )
         normed, ln2_backward = self.ln2.forward_train(x)
         y, ffn_backward = self.ffn.forward_train(normed, rng, x)

@@ -38,10 +38,12 @@ class PositionalEncoding(Module):
         return _first(self.table, seq_len).copy()
 
     def forward_train(
-        self, seq_len: int, rng: Seed = None
+        self, seq_len: int, rng: Seed = None, positions: np.ndarray | None = None
     ) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
-        """The vectors, and backward, which has nothing to do."""
-        return self.forward(seq_len), lambda dy: None
+        """The vectors, or those of positions (B, T); and backward, which has nothing to do."""
+        if positions is None:
+            return self.forward(seq_len), lambda dy: None
+        return kernels.embedding(positions, self.table), lambda dy: None
 
     def add(self, x: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """x (B, T, C) plus the vectors of its places, row b's first token at offsets[b] (int64)."""
@@ -61,16 +63,22 @@ class LearnedPositionalEncoding(Module):
         return _first(self.weight.data, seq_len).copy()
 
     def forward_train(
-        self, seq_len: int, rng: Seed = None
+        self, seq_len: int, rng: Seed = None, positions: np.ndarray | None = None
     ) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
-        """The vectors, and backward, which takes dy (T, C) or, for a batch, (B, T, C)."""
+        """The vectors, or those of positions (B, T), and backward.
+
+        backward takes dy (T, C) or, for a batch, (B, T, C).
+        """
         weight = self.weight
 
         def backward(dy: np.ndarray) -> None:
-            positions = np.broadcast_to(np.arange(seq_len), dy.shape[:-1])
-            kernels.embedding_backward(dy, np.ascontiguousarray(positions), weight.grad)
+            places = np.arange(seq_len) if positions is None else positions
+            places = np.broadcast_to(places, dy.shape[:-1])
+            kernels.embedding_backward(dy, np.ascontiguousarray(places), weight.grad)
 
-        return self.forward(seq_len), backward
+        if positions is None:
+            return self.forward(seq_len), backward
+        return kernels.embedding(positions, weight.data), backward
 
     def add(self, x: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """x (B, T, C) plus the vectors of its places, row b's first token at offsets[b] (int64)."""
@@ -167,11 +175,21 @@ class RotaryPositionalEncoding(Module):
     def forward(self, x: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """x (B, T, H, D), row b's first token standing at offsets[b] (int64).
 
-        A position outside 0..max_seq_len - 1: IndexError.
+        Or every token at its own place, offsets being (B, T). A position outside
+        0..max_seq_len - 1: IndexError.
         """
-        self.reach(int(offsets.max(initial=0)) + x.shape[1])
-        return kernels.rotary(x, self.cos, self.sin, offsets)
+        rows, offsets = _each_at(x, offsets)
+        self.reach(int(offsets.max(initial=0)) + rows.shape[1])
+        return kernels.rotary(rows, self.cos, self.sin, offsets).reshape(x.shape)
 
     def backward(self, dy: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """The gradient of x: dy turned back."""
-        return kernels.rotary_backward(dy, self.cos, self.sin, offsets)
+        rows, offsets = _each_at(dy, offsets)
+        return kernels.rotary_backward(rows, self.cos, self.sin, offsets).reshape(dy.shape)
+
+
+def _each_at(x: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """With offsets (B, T), each token as a row of its own: (B, T, H, D) -> (B T, 1, H, D)."""
+    if offsets.ndim == 1:
+        return x, offsets
+    return x.reshape(-1, 1, *x.shape[2:]), offsets.ravel()
