@@ -2,6 +2,7 @@
 # make test    all tests
 # make lint    ruff, mypy, cython-lint, and the C compiler's warnings as errors
 # make bench   kernels and one model, NumPy against compiled
+# make docs    the guide, into build/site
 # make sanitize   the kernels' tests under AddressSanitizer and UndefinedBehaviorSanitizer
 # make arm64   the kernels' tests on arm64, cross-compiled and emulated (Debian or Ubuntu)
 # make clean   removes what these made
@@ -21,7 +22,7 @@ WITH_CLI = $(VENV)/installed-cli
 WITH_TEST = $(VENV)/installed-test
 WITH_DEV = $(VENV)/installed-dev
 
-.PHONY: demo test lint bench sanitize arm64 clean
+.PHONY: demo test lint bench docs sanitize arm64 clean
 
 demo: $(WITH_CLI)
 	test -f demo/model.safetensors || $(BIN)/litegpt train --out demo
@@ -40,6 +41,9 @@ lint: $(WITH_DEV)
 
 bench: $(WITH_DEV)
 	$(BIN)/litegpt bench
+
+docs: $(WITH_DEV)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f docs/site/mkdocs.yml
 
 # Python is not built with the sanitizers, so their runtime has to be loaded before it; what CPython
 # itself never frees would drown the leaks of ours.
