@@ -29,13 +29,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     # Imported here, within reach of Ctrl-C's handling above.
-    from litegpt.cli import bench, chat, convert, evaluate, generate, info, tokenizer, train
+    from litegpt.cli import (
+        attention,
+        bench,
+        chat,
+        convert,
+        evaluate,
+        generate,
+        info,
+        tokenizer,
+        train,
+    )
     from litegpt.cli.errors import InputError
     from litegpt.text import MissingExtraError
 
     parser = _parser()
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
-    for verb in (train, tokenizer, generate, chat, evaluate, convert, info, bench):
+    for verb in (
+        train,
+        tokenizer,
+        generate,
+        chat,
+        evaluate,
+        attention,
+        convert,
+        info,
+        bench,
+    ):
         verb.add_parser(verbs)
     arguments = parser.parse_args(argv)
     try:

@@ -21,6 +21,7 @@ from litegpt.nn.documents import Documents
 from litegpt.nn.dropout import Dropout
 from litegpt.nn.embedding import Embedding
 from litegpt.nn.linear import Linear
+from litegpt.nn.mask import create_causal_mask
 from litegpt.nn.module import Module
 from litegpt.nn.position import RotaryPositionalEncoding
 from litegpt.nn.random import Seed, generator
@@ -127,6 +128,21 @@ class GPTModel(Module):
                 states.append(x)
         logits = self.head(self.final_norm(x))  # (B, T, C) -> (B, T, V)
         return (logits, states) if return_hidden_states else logits
+
+    def attention_weights(self, input_ids: ArrayLike) -> np.ndarray:
+        """(B, T) -> (L, B, H, T, T): how much each position takes of each, by layer and head.
+
+        Rows add up to 1, and hold 0 for later positions. Without dropout; errors as in forward.
+        """
+        ids = self._rows(input_ids)
+        batch, length = ids.shape
+        weights = np.empty((self.num_layers, batch, self.num_heads, length, length), np.float32)
+        mask = create_causal_mask(length)
+        with self.evaluating():
+            _, states = self.forward(ids, return_hidden_states=True)
+            for layer, (block, x) in enumerate(zip(self.blocks, states, strict=False)):
+                weights[layer] = block.attention.weights(block.ln1(x), mask)
+        return weights
 
     def _positioned(
         self, x: np.ndarray, documents: Documents | None

@@ -218,6 +218,17 @@ class MultiHeadAttention(Module):
 
         return y, backward
 
+    def weights(self, x: ArrayLike, mask: ArrayLike | None = None) -> np.ndarray:
+        """(B, T, C) -> (B, H, T, T): how much each position of x takes of each, head by head.
+
+        Self-attention without dropout; rows add up to 1, or to 0 where the mask leaves nothing.
+        """
+        projected = self.qkv(x)
+        batch, length, _ = projected.shape
+        heads = projected.reshape(batch, length, -1, self.head_dim)  # (B, T, W) -> (B, T, H+2G, D)
+        q, k, v = map(_swapped, self._rotated(heads, np.zeros(batch, np.int64)))
+        return ScaledDotProductAttention(0.0)(q, k, v, mask)[1]
+
     def _rotated(self, heads: np.ndarray, offsets: np.ndarray) -> Heads:
         """q (B, T, H, D), k and v (B, T, G, D), views of the projection (B, T, H + 2G, D)."""
         queries, keys = self.num_heads, self.num_heads + self.num_kv_heads

@@ -3,8 +3,15 @@
 Texts are never trusted: whatever isn't Html already is escaped on its way in.
 """
 
+import base64
+import hashlib
+import json
 import re
-from typing import Self
+from importlib import resources
+from pathlib import Path
+from typing import Any, Self
+
+from litegpt.formats.files import write_together
 
 _VOID = frozenset({"br", "col", "hr", "link", "meta", "wbr"})  # elements without an end
 _NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9:]*")
@@ -72,15 +79,17 @@ def section(title: str, *content: object) -> Html:
     return element("section", element("h2", title), *content)
 
 
-def page(title: str, *content: object, style: str = "", script: str = "") -> str:
+def page(title: str, *content: object, style: str = "", script: str = "", data: Any = None) -> str:
     """The whole document. style and script are ours, never made from texts.
 
-    Its content security policy lets a browser load nothing from anywhere, and run no script but
-    the one given.
+    The script finds data, anything that JSON can say, texts too, by
+    `JSON.parse(document.getElementById("data").textContent)`. The page's content security policy
+    lets a browser load nothing from anywhere, and run no script but the one given, by its hash.
     """
     allowed = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     if script:
-        allowed += "; script-src 'unsafe-inline'"
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        allowed += f"; script-src 'sha256-{digest}'"
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -93,9 +102,32 @@ def page(title: str, *content: object, style: str = "", script: str = "") -> str
     body = element(
         "body",
         element("main", element("h1", title), *content),
+        "" if data is None else element("script", _json(data), id="data", type="application/json"),
         element("script", Html(script)) if script else "",
     )
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def write_page(path: Path, document: str) -> None:
+    """Writes the document of a page, whole or not at all."""
+
+    def write(partial: Path) -> None:
+        partial.write_text(document, "utf-8")
+
+    write_together({path: write})
+
+
+def beside(name: str) -> str:
+    """The content of a style or script that lies in this folder."""
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
+
+
+def _json(data: Any) -> Html:
+    """JSON in which nothing can end the element that it stands in; ValueError for NaN and inf."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Html(text)
 
 
 # Colours of series tell apart with the common kinds of colour blindness (Okabe and Ito, 2008),

@@ -1,5 +1,8 @@
 """Pages: what they show is what was given, whatever was given."""
 
+import base64
+import hashlib
+import json
 from html.parser import HTMLParser
 
 import pytest
@@ -99,6 +102,21 @@ def test_a_page_may_load_nothing_and_run_its_own_script_only() -> None:
 
     assert policy(page("t")).startswith("default-src 'none';")
     assert "script" not in policy(page("t"))
-    assert "script-src 'unsafe-inline'" in policy(page("t", script="1 < 2;"))
+    digest = base64.b64encode(hashlib.sha256(b"1 < 2;").digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy(page("t", script="1 < 2;"))
     assert "1 < 2;" in page("t", script="1 < 2;")
     assert "http" not in page("t").replace("http-equiv", "")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_data_stays_data(text: str) -> None:
+    class Scripts(Reader):
+        def handle_data(self, data: str) -> None:
+            if self.open and self.open[-1] == "script":
+                self.text.append(data)
+
+    reader = Scripts()
+    reader.feed(page("t", data={"text": text + "\ud800"}))
+    assert [json.loads(held) for held in reader.text] == [{"text": text + "\ud800"}]
+    with pytest.raises(ValueError, match="JSON compliant"):
+        page("t", data=float("nan"))
