@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # who reads the names without running anything
         create_causal_mask,
         create_padding_mask,
     )
+    from litegpt.pictures import plot_attention
     from litegpt.text import ByteTokenizer, CharTokenizer, load_tokenizer
     from litegpt.training import AdamW, TextWindows, TrainConfig, Trainer
 
@@ -79,11 +80,22 @@ __all__ = [
     "create_padding_mask",
     "load_tokenizer",
     "num_threads",
+    "plot_attention",
     "set_num_threads",
     "use_backend",
 ]
 
-_FLOORS = ("kernels", "formats", "text", "nn", "models", "generation", "training", "cli")
+_FLOORS = (
+    "kernels",
+    "formats",
+    "text",
+    "nn",
+    "models",
+    "generation",
+    "training",
+    "pictures",
+    "cli",
+)
 
 
 def __getattr__(name: str) -> object:

@@ -30,7 +30,8 @@ function weight(layer, head, query, key) {
 const state = { layer: 0, head: 0, query: length - 1, held: false };
 const percent = (w) => (100 * w).toFixed(w < 0.0995 ? 1 : 0) + " %";
 const headName = (head) => (head === MEAN ? "mean of all heads" : `head ${head}`);
-const tint = (w) => ink + Math.round(255 * Math.sqrt(w)).toString(16).padStart(2, "0");
+const tint = (w, most = 1) =>
+  ink + Math.round(255 * most * Math.sqrt(w)).toString(16).padStart(2, "0");
 let ink = ""; // #rrggbb
 
 function strongest(layer, head, query, count) {
@@ -71,7 +72,7 @@ function showText() {
     span.classList.toggle("later", later);
     span.classList.toggle("looks", key === query);
     span.setAttribute("aria-selected", String(key === query));
-    span.style.backgroundColor = later ? "" : tint(weight(layer, head, query, key));
+    span.style.backgroundColor = later ? "" : tint(weight(layer, head, query, key), 0.6);
     span.title = later ? "comes later" : percent(weight(layer, head, query, key));
   });
   element("text").setAttribute("aria-activedescendant", `token-${query}`);
@@ -90,7 +91,8 @@ function showText() {
 const strips = [];
 function buildEvery() {
   const every = element("every");
-  every.style.gridTemplateColumns = `auto repeat(${heads}, minmax(6rem, 1fr))`;
+  element("halves").classList.toggle("wide", heads > 4);
+  every.style.gridTemplateColumns = `auto repeat(${heads}, minmax(5rem, 1fr))`;
   every.append(make("span"));
   for (let head = 0; head < heads; head++) every.append(make("span", "column", `head ${head}`));
   for (let layer = 0; layer < layers; layer++) {

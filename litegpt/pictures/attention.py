@@ -71,6 +71,7 @@ def plot_attention(model: Reader, text: Any) -> Any:
     for layer, head in np.ndindex(layers, heads):
         axis = axes[layer, head]
         image = axis.imshow(weights[layer, head], cmap="Blues", vmin=0, vmax=1)
+        axis.tick_params(length=0)
         axis.set_title(f"layer {layer}, head {head}", fontsize=8)
         if named:
             axis.set_xticks(range(length), _plain(labels), fontsize=6, rotation=90)

@@ -4,8 +4,10 @@ Texts are never trusted: whatever isn't Html already is escaped on its way in.
 """
 
 import base64
+import errno
 import hashlib
 import json
+import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -109,7 +111,10 @@ def page(title: str, *content: object, style: str = "", script: str = "", data: 
 
 
 def write_page(path: Path, document: str) -> None:
-    """Writes the document of a page, whole or not at all."""
+    """Writes the document of a page, whole or not at all; an OSError names what is in the way."""
+    path.parent.stat()
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
 
     def write(partial: Path) -> None:
         partial.write_text(document, "utf-8")

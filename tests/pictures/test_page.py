@@ -4,12 +4,13 @@ import base64
 import hashlib
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litegpt.pictures.page import Html, element, escape, join, page, section, table
+from litegpt.pictures.page import Html, element, escape, join, page, section, table, write_page
 
 HOSTILE = [
     "</pre></title></style><script>alert(1)</script>",
@@ -120,3 +121,16 @@ def test_data_stays_data(text: str) -> None:
     assert [json.loads(held) for held in reader.text] == [{"text": text + "\ud800"}]
     with pytest.raises(ValueError, match="JSON compliant"):
         page("t", data=float("nan"))
+
+
+def test_a_page_is_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.html"
+    path.write_text("before")
+    write_page(path, page("é \ud800"))
+    assert "<title>é \ufffd</title>" in path.read_text("utf-8")
+    assert list(tmp_path.iterdir()) == [path]
+    for wrong, named in ((tmp_path / "none" / "a.html", tmp_path / "none"), (tmp_path, tmp_path)):
+        with pytest.raises(OSError) as caught:
+            write_page(wrong, page("t"))
+        assert caught.value.filename in (named, str(named))
+    assert list(tmp_path.iterdir()) == [path]
