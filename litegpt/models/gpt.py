@@ -1,11 +1,11 @@
 """The model."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,7 +15,7 @@ from litegpt.kernels.reference.weight_formats import weight_format
 from litegpt.models import pretrained, quantization
 from litegpt.models.config import GPTConfig
 from litegpt.models.parts import make_added_position, make_blocks, make_norm
-from litegpt.nn.arrays import token_ids
+from litegpt.nn.arrays import Backward, token_ids
 from litegpt.nn.cache import KVCache
 from litegpt.nn.documents import Documents
 from litegpt.nn.dropout import Dropout
@@ -23,8 +23,11 @@ from litegpt.nn.embedding import Embedding
 from litegpt.nn.linear import Linear
 from litegpt.nn.mask import create_causal_mask
 from litegpt.nn.module import Module
+from litegpt.nn.parameter import Parameter
 from litegpt.nn.position import RotaryPositionalEncoding
 from litegpt.nn.random import Seed, generator
+
+WhenComplete: TypeAlias = Callable[[Sequence[Parameter]], None]
 
 
 class GPTModel(Module):
@@ -160,8 +163,14 @@ class GPTModel(Module):
         input_ids: ArrayLike,
         rng: Seed = None,
         document_starts: ArrayLike | None = None,
+        when_complete: WhenComplete | None = None,
     ) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
-        """Logits (B, T, V), and backward, which takes their gradient, once."""
+        """Logits (B, T, V), and backward, which takes their gradient, once.
+
+        backward calls when_complete with parameters whose gradients it has completed, from the
+        last layer to the first; those of the embedding and the positions, which come at its end,
+        it leaves out.
+        """
         ids = self._rows(input_ids)
         documents = Documents.of(document_starts, ids.shape)
         if self.training and self.dropout:
@@ -169,18 +178,23 @@ class GPTModel(Module):
         x, embedding_backward = self.token_embedding.forward_train(ids)
         x, position_backward = self._positioned(x, documents)
         x, drop_backward = self.embedding_dropout.forward_train(x, rng)
-        saved = []  # each layer's backward, with what it keeps for it
+        saved: list[tuple[Module, Backward]] = []  # with what each layer keeps for its backward
         for block in self.blocks:
             x, block_backward = block.forward_train(x, rng, causal=True, documents=documents)
-            saved.append(block_backward)
+            saved.append((block, block_backward))
         x, norm_backward = self.final_norm.forward_train(x)
         logits, head_backward = self.head.forward_train(x)
-        saved += [norm_backward, head_backward]
+        saved += [(self.final_norm, norm_backward), (self.head, head_backward)]
 
         def backward(dlogits: np.ndarray) -> None:
             dx = dlogits
             while saved:
-                dx = saved.pop()(dx)  # and what that layer kept is freed
+                layer, layer_backward = saved.pop()
+                dx = layer_backward(dx)
+                del layer_backward  # and what that layer kept
+                if when_complete is not None:
+                    table = self.token_embedding.weight  # a tied head's too
+                    when_complete([p for p in layer.parameters() if p is not table])
             dx = drop_backward(dx)
             embedding_backward(dx)
             if position_backward is not None:
@@ -223,14 +237,16 @@ class GPTModel(Module):
         scale: float = 1.0,
         seed: Seed = None,
         document_starts: ArrayLike | None = None,
+        when_complete: WhenComplete | None = None,
     ) -> float:
         """compute_loss, and its gradient times scale added to every parameter's grad.
 
-        scale 1/n makes n calls one large batch. The returned loss isn't scaled.
+        scale 1/n makes n calls one large batch. The returned loss isn't scaled. when_complete:
+        see forward_train.
         """
         ids = self._rows(input_ids)
         targets = self._targets(target_ids, ids)
-        logits, backward = self.forward_train(ids, seed, document_starts)
+        logits, backward = self.forward_train(ids, seed, document_starts, when_complete)
         logits = logits.reshape(-1, self.vocab_size)  # (B, T, V) -> (B T, V)
         loss, lse = kernels.cross_entropy(logits, targets, ignore_index)
         dlogits = kernels.cross_entropy_backward(logits, targets, lse, ignore_index, scale)

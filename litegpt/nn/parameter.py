@@ -42,6 +42,16 @@ class Parameter:
     def grad(self, value: ArrayLike) -> None:
         self.grad[...] = value
 
+    def keep_grad_in(self, memory: np.ndarray) -> None:
+        """From now on `grad` is this array (of data's shape and type), with the value it had."""
+        if memory.shape != self._data.shape or memory.dtype != self._data.dtype:
+            raise ValueError(
+                f"{memory.dtype} memory of shape {memory.shape} can't keep a gradient of "
+                f"{self._data.dtype}, shape {self._data.shape}"
+            )
+        memory[...] = self.grad
+        self._grad = memory
+
     def check_trainable(self) -> None:
         """RuntimeError where weights are kept for inference alone."""
 

@@ -6,6 +6,7 @@ from litegpt.training.data import TextWindows
 from litegpt.training.interrupt import interrupts_deferred
 from litegpt.training.optimizer import AdamW, Optimizer
 from litegpt.training.optimizers import OPTIMIZERS
+from litegpt.training.parallel import DataParallel, launched
 from litegpt.training.schedule import SCHEDULES, scheduled_rate
 from litegpt.training.trainer import Trainer
 
@@ -15,6 +16,7 @@ __all__ = [
     "SCHEDULES",
     "AdamW",
     "Callback",
+    "DataParallel",
     "JsonLinesLog",
     "Optimizer",
     "Record",
@@ -22,5 +24,6 @@ __all__ = [
     "TrainConfig",
     "Trainer",
     "interrupts_deferred",
+    "launched",
     "scheduled_rate",
 ]

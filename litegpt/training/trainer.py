@@ -7,11 +7,13 @@ from typing import Protocol
 
 import numpy as np
 
+from litegpt import kernels
 from litegpt.models import GPTModel
 from litegpt.training.callbacks import Callback, Record
 from litegpt.training.config import TrainConfig
 from litegpt.training.interrupt import interrupts_deferred
 from litegpt.training.optimizers import OPTIMIZERS
+from litegpt.training.parallel import Alone
 from litegpt.training.schedule import scheduled_rate
 
 Batch = tuple[np.ndarray, np.ndarray]  # inputs and targets, (B, T) int64 each
@@ -37,6 +39,9 @@ class Trainer:
 
     What a step draws at random (its batch, its dropout) depends on the seed and the step's number
     only, so that two runs with one seed give the same weights bit for bit.
+
+    With several ranks (parallel.launched()) a step's batch is that many times as large: all of them
+    draw it, and each reads its own part.
     """
 
     def __init__(
@@ -45,8 +50,10 @@ class Trainer:
         data: Data,
         config: TrainConfig | None = None,
         callbacks: Sequence[Callback] = (),
+        ranks: Alone | None = None,
     ) -> None:
         self.model, self.data, self.callbacks = model, data, callbacks
+        self.ranks = ranks or Alone()
         self.config = config = config or TrainConfig()
         self.optimizer = OPTIMIZERS[config.optimizer](model.named_parameters(), config)
         self.step = 0  # steps taken
@@ -68,6 +75,7 @@ class Trainer:
         was_training = self.model.training
         self._stopped = False
         try:
+            self._begin()
             self._tell("on_start")
             self.model.train()
             self._run()
@@ -78,21 +86,47 @@ class Trainer:
 
     def evaluate(self) -> float:
         """The mean loss over the validation batches, in nats per token, without dropout."""
-        config = self.config
-        batches = self.data.validation_batches(config.batch_size, config.eval_steps)
+        config, ranks = self.config, self.ranks
+        rows = config.batch_size * ranks.size
+        loss = counted = 0.0  # summed over all targets, and how many they are
         with self.model.evaluating():
-            return float(np.mean([self.model.compute_loss(x, y) for x, y in batches]))
+            for inputs, targets in self.data.validation_batches(rows, config.eval_steps):
+                mine = ranks.part(len(inputs))
+                here = float(np.count_nonzero(targets[mine] != IGNORED))
+                if here:
+                    loss += here * self.model.compute_loss(inputs[mine], targets[mine])
+                    counted += here
+        loss, counted = ranks.total([loss, counted])
+        return loss / counted if counted else math.nan
+
+    def _begin(self) -> None:
+        """All ranks agree on what is trained, and start from the state of rank 0."""
+        self.ranks.same(
+            settings=repr(self.config),
+            model=repr(self.model.config),
+            data=self.data.fingerprint,
+            backend=kernels.backend(),  # another rounds otherwise, and the copies would drift apart
+        )
+        moments, step = self.optimizer.state_dict(), np.array(self.step)
+        self.ranks.begin(
+            self.optimizer.parameters.values(),
+            [*self.model.state_dict().values(), *moments.values(), step],
+        )
+        self.optimizer.load_state_dict(moments)
+        self.step = int(step)
 
     def _run(self) -> None:
         config = self.config
         tokens, seconds = 0, 0.0  # trained since the last record
         while self.step < config.max_steps and not self._stopped:
             start = time.perf_counter()
-            batch = self.data.batch(config.batch_size * config.accumulate, self._rng("batch"))
+            rows = config.batch_size * config.accumulate * self.ranks.size
+            batch = self.data.batch(rows, self._rng("batch"))
             lr, grad_norm = self._step(batch)
             tokens += batch[0].size
             seconds += time.perf_counter() - start
             self._tell("on_step")
+            self._stopped = self.ranks.total([self._stopped])[0] > 0
             ends = self.step == config.max_steps or self._stopped
             evaluates = ends or self.step % config.eval_interval == 0
             if evaluates or self.step % config.log_interval == 0:
@@ -130,22 +164,30 @@ class Trainer:
     def _gradients(self, batch: Batch) -> float:
         """The batch's loss, and its gradients in the parameters, one micro-batch at a time.
 
-        Every micro-batch counts as much as it has targets: together they are one large batch.
+        Every micro-batch counts as much as it has targets: together, on all ranks, they are one
+        large batch.
         """
         self.model.zero_grad()
         inputs, targets = batch
         counted = np.count_nonzero(targets != IGNORED)
         if not counted:
             raise ValueError(f"step {self.step + 1}: no target of its batch is to be counted")
+        size = self.config.batch_size
+        mine = range(len(inputs) // size)[self.ranks.part(len(inputs) // size)]
         loss = 0.0
-        for number, start in enumerate(range(0, len(inputs), self.config.batch_size)):
-            rows = slice(start, start + self.config.batch_size)
+        for number in mine:
+            rows = slice(number * size, (number + 1) * size)
             share = np.count_nonzero(targets[rows] != IGNORED) / counted
             if share:
                 loss += share * self.model.loss_and_backward(
-                    inputs[rows], targets[rows], scale=share, seed=self._rng("dropout", number)
+                    inputs[rows],
+                    targets[rows],
+                    scale=share,
+                    seed=self._rng("dropout", number),
+                    when_complete=self.ranks.completed if number == mine[-1] else None,
                 )
-        return loss
+        self.ranks.add_gradients()
+        return self.ranks.total([loss])[0]
 
     def _rng(self, purpose: str, micro_batch: int = 0) -> np.random.Generator:
         """What one step draws from for one purpose: a function of seed and numbers alone."""

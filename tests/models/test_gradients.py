@@ -87,3 +87,21 @@ def test_ignored_targets_change_nothing(
     other = np.where(counted, targets, 3)
     assert model.compute_loss(ids, np.where(counted, targets, -7), -7) == pytest.approx(wanted)
     assert model.compute_loss(ids, other) != pytest.approx(wanted)
+
+
+def test_gradients_are_complete_when_backward_says_so(
+    model: GPTModel, ids: np.ndarray, targets: np.ndarray
+) -> None:
+    told: list[tuple[Any, np.ndarray]] = []
+    model.loss_and_backward(
+        ids, targets, when_complete=lambda ps: told.extend((p, p.grad.copy()) for p in ps)
+    )
+    for parameter, grad in told:
+        np.testing.assert_array_equal(grad, parameter.grad)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    order = [names[id(parameter)] for parameter, _ in told]
+    assert len(set(order)) == len(order)
+    left_out = [name for name in names.values() if name not in order]
+    assert all(name.startswith(("token_embedding", "position_encoding")) for name in left_out)
+    blocks = [int(name.split(".")[1]) for name in order if name.startswith("blocks")]
+    assert blocks == sorted(blocks, reverse=True) and set(blocks) == set(range(model.num_layers))

@@ -109,3 +109,16 @@ def test_normal() -> None:
     rng = np.random.default_rng(4)
     assert not normal(rng, (3, 3), 0).any()
     assert rng.random() == np.random.default_rng(4).random()  # nothing was drawn
+
+
+def test_a_gradient_moves_into_memory_that_is_given() -> None:
+    parameter, memory = Parameter([[1.0, 2.0]]), np.full((1, 2), 9, np.float32)
+    parameter.grad += 3
+    parameter.keep_grad_in(memory)
+    parameter.grad[0, 1] = 4
+    assert memory.tolist() == [[3, 4]]
+    parameter.zero_grad()
+    assert memory.tolist() == [[0, 0]]
+    for wrong in (np.zeros(2, np.float32), np.zeros((1, 2))):
+        with pytest.raises(ValueError, match=r"can't keep a gradient of float32, shape \(1, 2\)"):
+            parameter.keep_grad_in(wrong)
