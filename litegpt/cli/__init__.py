@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
@@ -14,6 +15,7 @@ BROKEN_PIPE = 141  # as shells report a program whose reader went away
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code. What the user did wrong is one line on stderr."""
     sys.stdout, sys.stderr = _open(sys.stdout), _open(sys.stderr)
+    warnings.formatwarning = _warning
     try:
         code = _run(argv)
         sys.stdout.flush()
@@ -86,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"litegpt {__version__}")
     return parser
+
+
+def _warning(message: Warning | str, *where: object, **line: object) -> str:
+    """One line, without the place in the program that Python puts around it."""
+    return f"litegpt: warning: {message}\n"
 
 
 def _open(stream: TextIO | None) -> TextIO:

@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if destination.exists() and source.exists() and destination.samefile(source):
         raise InputError(f"{destination}: SRC and DEST are the same")
     with bad_values():
-        model = GPTModel.from_pretrained(arguments.source)
+        model = GPTModel.from_pretrained(arguments.source, "float32")
         entries = _tokenizer_entries(source) if source.is_file() else {}
         if to_gguf:
             save_gguf(model, destination, arguments.dtype or "float16", entries)

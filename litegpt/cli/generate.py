@@ -103,8 +103,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         choices=list(FORMATS),
-        default="float32",
-        help="how weights are kept in memory; fewer bits are faster and less exact",
+        default=argparse.SUPPRESS,
+        help="how weights are kept in memory (default: float32, but 8- and 4-bit blocks of a GGUF "
+        "file as they are); fewer bits are faster and less exact",
     )
 
 
@@ -113,7 +114,7 @@ def load(arguments: argparse.Namespace) -> TextModel:
     path = arguments.model
     with bad_values():
         try:
-            return TextModel.from_pretrained(path, arguments.dtype)
+            return TextModel.from_pretrained(path, getattr(arguments, "dtype", None))
         except ValueError as error:
             if str(path) in str(error):
                 raise

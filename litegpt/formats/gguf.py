@@ -8,6 +8,7 @@ it is used, and counts have a bound, so that opening takes little time and no me
 
 import mmap
 import struct
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -90,6 +91,7 @@ class GgufFile:
         self.path = path
         self.metadata = Metadata()
         self.tensors: dict[str, TensorPlace] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self._strings = 0  # in arrays so far
         with path.open("rb") as file:
             if file.read(4) != MAGIC:
@@ -98,10 +100,6 @@ class GgufFile:
         self._end = len(self._bytes)
         self._at, self._reading = 4, "header"
         self._header()
-
-    @property
-    def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        return {name: place.shape for name, place in self.tensors.items()}
 
     @property
     def unread(self) -> Mapping[str, str]:
@@ -118,6 +116,13 @@ class GgufFile:
         flat = np.frombuffer(self._bytes, np.uint8, place.nbytes, place.start)
         rows = prod(place.shape[:-1])
         return flat.reshape(rows, place.shape[-1] // place.form.group, place.form.block_bytes)
+
+    def forget(self, name: str) -> None:
+        """Lets go of a tensor's pages, which count as this process's memory once they are read."""
+        place = self.tensors[name]
+        if hasattr(self._bytes, "madvise"):  # where the operating system has it
+            first = place.start // mmap.PAGESIZE * mmap.PAGESIZE
+            self._bytes.madvise(mmap.MADV_DONTNEED, first, place.start + place.nbytes - first)
 
     def _refuse(self, problem: str) -> ModelFormatError:
         return ModelFormatError(f"{self.path}: {problem}")
@@ -147,6 +152,7 @@ class GgufFile:
         for name, info in infos.items():
             self.tensors[name] = self._place(name, info, data, alignment)
         self._check_overlaps()
+        self.shapes = {name: place.shape for name, place in self.tensors.items()}
 
     def _skip(self, count: int) -> int:
         """Where the next bytes begin; they must be in the file."""
@@ -187,54 +193,58 @@ class GgufFile:
                 raise self._refuse(f"{key}: a text of {length} bytes; at most {_MOST_TEXT}")
             self.metadata.add(key, lambda: self._text(start, length, key))
         else:
-            array = self._numbers(key, kind, 1)
-            value = array[0].item()
+            value = self._numbers(key, kind, 1)[0].item()
             self.metadata.add(key, lambda: value)
 
     def _array(self, key: str) -> None:
         kind, count = self._number("<I"), self._number("<Q")
         if kind == STRING:
-            start = self._skip_strings(key, count)
-            self.metadata.add(key, lambda: self._texts(start, count, key))
+            begin, ends = self._at, self._string_ends(key, count)
+            self.metadata.add(key, lambda: self._texts(begin, ends, key))
         else:
-            array = self._numbers(key, kind, count)
-            self.metadata.add(key, lambda: array)
+            numbers = self._numbers(key, kind, count)
+            self.metadata.add(key, lambda: numbers)
 
     def _numbers(self, key: str, kind: int, count: int) -> np.ndarray:
         if kind not in NUMBERS:
             inside = "arrays in arrays aren't read" if kind == ARRAY else f"type {kind} is unknown"
             raise self._refuse(f"{key}: {inside}")
         start = self._skip(count * NUMBERS[kind].itemsize)
-        array = np.frombuffer(self._bytes, NUMBERS[kind], count, start)
+        numbers = np.frombuffer(self._bytes, NUMBERS[kind], count, start)
         if kind != BOOL:
-            return array
-        if count and array.max() > 1:
-            raise self._refuse(f"{key}: a truth value must be 0 or 1, not {array.max()}")
-        return array.view(np.bool_)
+            return numbers
+        if count and numbers.max() > 1:
+            raise self._refuse(f"{key}: a truth value must be 0 or 1, not {numbers.max()}")
+        return numbers.view(np.bool_)
 
-    def _skip_strings(self, key: str, count: int) -> int:
-        """Where an array of strings begins, once it is known to end within the file."""
+    def _string_ends(self, key: str, count: int) -> np.ndarray:
+        """Where each string of an array ends (n,), once all are known to be in the file."""
         self._strings += count
         if self._strings > _MOST_STRINGS:
             raise self._refuse(f"{key}: {count} texts; arrays hold at most {_MOST_STRINGS} in all")
         begin = at = self._at
-        last = self._end - 8
-        for _ in range(count):
-            if at > last:
-                raise self._beyond()
-            at += 8 + _SIZE(self._bytes, at)[0]
-        self._skip(at - begin)
+        ends = array("q")
+        try:
+            for _ in range(count):
+                at += 8 + _SIZE(self._bytes, at)[0]
+                if at > self._end:
+                    raise self._beyond()
+                ends.append(at)
+        except struct.error:  # a size that isn't whole
+            raise self._beyond() from None
+        self._at = at
         if at - begin > _MOST_TEXT:
             raise self._refuse(f"{key}: {at - begin} bytes of text; at most {_MOST_TEXT}")
-        return begin
+        return np.frombuffer(ends, np.int64)
 
-    def _texts(self, start: int, count: int, key: str) -> list[str]:
-        texts, at = [], start
-        for _ in range(count):
-            length = _SIZE(self._bytes, at)[0]
-            texts.append(self._text(at + 8, length, key))
-            at += 8 + length
-        return texts
+    def _texts(self, begin: int, ends: np.ndarray, key: str) -> list[str]:
+        content = self._bytes[begin : int(ends[-1])] if ends.size else b""
+        stops = (ends - begin).tolist()
+        starts = [8, *(stop + 8 for stop in stops[:-1])]  # each after its size
+        try:
+            return [str(content[i:j], "utf-8") for i, j in zip(starts, stops, strict=False)]
+        except UnicodeDecodeError as error:
+            raise self._refuse(f"{key}: not UTF-8 ({error.reason})") from None
 
     def _tensor_info(self, infos: dict[str, _TensorInfo]) -> None:
         self._reading = f"tensor {len(infos)}"

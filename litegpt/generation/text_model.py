@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from litegpt.formats import GgufFile
 from litegpt.generation.decode import Completion, complete, stream
 from litegpt.generation.scoring import score_ids
 from litegpt.generation.stopping import StopStrings
-from litegpt.models import GPTModel, hub
+from litegpt.models import GPTModel, hub, pretrained
 from litegpt.text import StreamDecoder, Tokenizer, load_tokenizer, tokenizer_from_gguf
 
 Prompt = str | bytes | np.ndarray  # ids (T,) are taken as they are
@@ -48,16 +47,17 @@ class TextModel:
         self.model, self.tokenizer = model, tokenizer
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, dtype: str = "float32") -> "TextModel":
+    def from_pretrained(cls, path: str | Path, dtype: str | None = None) -> "TextModel":
         """From a directory, a GGUF file, or the hub: see GPTModel.from_pretrained."""
         path = Path(path)
         if not path.exists() and hub.is_name(path.as_posix()):
             path = hub.fetch(path.as_posix())
-        model = GPTModel.from_pretrained(path, dtype)
         if not path.is_file():
-            return cls(model, load_tokenizer(path))
+            return cls(GPTModel.from_pretrained(path, dtype), load_tokenizer(path))
+        file = pretrained.open_gguf(path)
+        model = pretrained.load_gguf(GPTModel, file, dtype)
         try:
-            return cls(model, tokenizer_from_gguf(GgufFile(path).metadata))
+            return cls(model, tokenizer_from_gguf(file.metadata))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 

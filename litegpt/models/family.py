@@ -8,6 +8,7 @@ import numpy as np
 
 from litegpt.formats import JsonFields, ModelFormatError, Weights, check_tensors
 from litegpt.models.config import GPTConfig
+from litegpt.nn.frozen import FrozenParameter
 from litegpt.nn.parameter import Parameter
 
 
@@ -140,21 +141,22 @@ class NamedWeights:
                 ignored[name] = shape
             else:
                 in_file.setdefault(own, name)
-        self._tensors = [(in_file.get(t.name, t.name), t) for t in naming.tensors(config)]
-        free = {name: t.shape for name, t in self._tensors if t.repeat or t.optional}
-        required = {name: t.shape for name, t in self._tensors if name not in free}
+        self.tensors = [(in_file.get(t.name, t.name), t) for t in naming.tensors(config)]
+        free = {name: t.shape for name, t in self.tensors if t.repeat or t.optional}
+        required = {name: t.shape for name, t in self.tensors if name not in free}
         check_tensors(source, required, ignored | free)
 
     def read_into(self, parameters: Mapping[str, Parameter], fixed: Arrays, share: bool) -> None:
         """Fills the parameters; ModelFormatError if what is constant in the model differs.
 
-        With share, a tensor that is all of a parameter as it stands becomes its data.
+        Frozen ones have theirs. With share, a tensor that is all of a parameter as it stands
+        becomes its data.
         """
-        for name, tensor in self._tensors:
-            if name not in self._source.shapes:
+        for name, tensor in self.tensors:
+            parameter = parameters.get(tensor.parameter)
+            if name not in self._source.shapes or isinstance(parameter, FrozenParameter):
                 continue
             array = tensor.from_file(self._source.read(name))
-            parameter = parameters.get(tensor.parameter)
             if parameter is not None and not tensor.repeat:
                 if share and tensor.is_whole and array.flags.writeable:
                     parameter.data = array

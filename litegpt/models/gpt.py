@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.kernels.reference.weight_formats import weight_format
 from litegpt.models import pretrained, quantization
 from litegpt.models.config import GPTConfig
 from litegpt.models.parts import make_added_position, make_blocks, make_norm
@@ -312,22 +311,23 @@ class GPTModel(Module):
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike[str], dtype: str = "float32", *, mmap: bool = True
+        cls, path: str | os.PathLike[str], dtype: str | None = None, *, mmap: bool = True
     ) -> "GPTModel":
         """The model in a directory of Hugging Face's layout, or in a GGUF file, in evaluation mode.
 
         Directories: gpt2, llama, mistral, qwen2; safetensors in one file or several. GGUF: the
         architectures gpt2, llama and qwen2. What is neither, but reads as owner/name, is taken from
         the Hugging Face hub. With mmap, float32 tensors that need no transposition stay where
-        they lie in a safetensors file, which must not be changed in place meanwhile. With dtype
-        "bfloat16", "float16", "q8" or "q4" the model can't be trained: see quantize.
+        they lie in a safetensors file, which must not be changed in place meanwhile.
+
+        dtype is "float32", "bfloat16", "float16", "q8" or "q4"; by default float32, but for the
+        blocks of a GGUF file that are q8 (Q8_0) or q4 (Q4_0, Q4_1), which stay as they are.
+        Weights that aren't float32 can't be trained: see quantize.
 
         ModelFormatError (a ValueError) names the file and what is wrong in it; what the hub
         can't give is an OSError.
         """
-        weight_format(dtype)  # refused before anything is read
-        model = pretrained.load(cls, Path(path), mmap)
-        return model if dtype == "float32" else model.quantize(dtype)
+        return pretrained.load(cls, Path(path), dtype, mmap)
 
     def quantize(self, format: str) -> Self:
         """Keeps the weights of dense layers and the token embedding for inference only; self.

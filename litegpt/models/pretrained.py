@@ -20,9 +20,12 @@ from litegpt.formats import (
     refuse_pickle,
     write_checkpoint,
 )
+from litegpt.kernels.reference.weight_formats import weight_format
 from litegpt.models import gpt2, gpt2_gguf, hub, llama, llama_gguf
 from litegpt.models.config import GPTConfig
 from litegpt.models.family import Family, GgufContents, GgufFamily, NamedWeights, write_tensors
+from litegpt.models.gguf_blocks import KEPT, packings, warn_of_decoded
+from litegpt.models.quantization import freeze, packable, quantize
 from litegpt.nn.position import PositionalEncoding
 
 if TYPE_CHECKING:
@@ -110,24 +113,58 @@ def _config(family: Family | GgufFamily, options: dict[str, Any], own: JsonField
     return config
 
 
-def load(make: "type[GPTModel]", path: Path, share: bool) -> "GPTModel":
+def load(make: "type[GPTModel]", path: Path, dtype: str | None, share: bool) -> "GPTModel":
     """See GPTModel.from_pretrained."""
+    _check_dtype(dtype)
     if not path.exists() and hub.is_name(path.as_posix()):
         path = hub.fetch(path.as_posix())
-    if path.is_dir():
-        family, config = read_config(path)
-        weights = NamedWeights(open_weights(path), family, config)
-    elif path.is_file():
-        refuse_pickle(path)
-        file = GgufFile(path)
-        gguf_family, config = read_metadata(file)
-        weights = NamedWeights(file, gguf_family, config)
-    else:
+    if path.is_file():
+        return load_gguf(make, open_gguf(path), dtype)
+    if not path.is_dir():
         raise ModelFormatError(f"{path}: no such directory or file")
-    model = make.from_config(replace(config, init_std=0.0))  # zeros: nothing is drawn
-    model.config = config
+    family, config = read_config(path)
+    weights = NamedWeights(open_weights(path), family, config)
+    model = _empty(make, config)
     weights.read_into(dict(model.named_parameters()), fixed_arrays(model), share)
+    if dtype not in (None, "float32"):
+        quantize(model, dtype)
     return model.eval()
+
+
+def open_gguf(path: Path) -> GgufFile:
+    """The file, if it isn't of a kind that is refused by its name."""
+    refuse_pickle(path)
+    return GgufFile(path)
+
+
+def load_gguf(make: "type[GPTModel]", file: GgufFile, dtype: str | None) -> "GPTModel":
+    """The model of an open GGUF file: see GPTModel.from_pretrained."""
+    _check_dtype(dtype)
+    family, config = read_metadata(file)
+    weights = NamedWeights(file, family, config)
+    model = _empty(make, config)
+    kept = KEPT if dtype is None else {dtype}.intersection(KEPT)
+    packed, others = packings(file, weights.tensors, packable(model), kept)
+    freeze(model, packed)
+    weights.read_into(dict(model.named_parameters()), fixed_arrays(model), share=False)
+    if dtype is None:
+        warn_of_decoded(file, others)
+    elif dtype != "float32":
+        quantize(model, dtype, packed)
+    return model.eval()
+
+
+def _check_dtype(dtype: str | None) -> None:
+    """ValueError unless there is such a format: before anything is read."""
+    if dtype is not None:
+        weight_format(dtype)
+
+
+def _empty(make: "type[GPTModel]", config: GPTConfig) -> "GPTModel":
+    """A model of zeros, for which nothing is drawn, nor memory touched."""
+    model = make.from_config(replace(config, init_std=0.0))
+    model.config = config
+    return model
 
 
 def fixed_arrays(model: "GPTModel") -> "dict[str, np.ndarray]":

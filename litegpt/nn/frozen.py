@@ -1,5 +1,6 @@
 """Weights for inference alone, in the format and order in which the kernels read them."""
 
+from collections.abc import Iterator
 from typing import NoReturn, Self
 
 import numpy as np
@@ -11,7 +12,20 @@ from litegpt.kernels.reference.quantized import dequantize
 from litegpt.nn.arrays import IDS, floats
 from litegpt.nn.parameter import Parameter
 
-_AT_ONCE = 1 << 18  # weights that are rounded together, so that it takes little memory
+_AT_ONCE = 1 << 18  # weights that are packed together, so that it takes little memory
+
+
+def _spans(outputs: int, inputs: int) -> Iterator[slice]:
+    """The rows of a table (N, K), some whole panels at a time."""
+    step = PANEL * (1 + _AT_ONCE // (PANEL * (inputs + 1)))
+    for first in range(0, outputs, step):
+        yield slice(first, first + step)
+
+
+def _pack(blocks: np.ndarray, format: str, rows: slice, memory: np.ndarray) -> None:
+    """The blocks of these rows, to their place in memory."""
+    packed = kernels.pack_quantized(blocks, format)
+    memory[rows.start // PANEL :][: len(packed)] = packed
 
 
 class FrozenParameter(Parameter):
@@ -38,18 +52,25 @@ class FrozenParameter(Parameter):
         table = weight if transposed else weight.T  # (N, K)
         outputs, inputs = table.shape
         frozen = cls(memory, format, inputs, outputs, transposed)
-        step = PANEL * (1 + _AT_ONCE // (PANEL * (inputs + 1)))
         missed = whole = 0.0
-        for first in range(0, outputs, step):
-            exact = floats(table[first : first + step])
+        for rows in _spans(outputs, inputs):
+            exact = floats(table[rows])
             blocks = kernels.quantize(exact, format, transposed=True)
-            packed = kernels.pack_quantized(blocks, format)
-            memory[first // PANEL :][: len(packed)] = packed
+            _pack(blocks, format, rows, memory)
             difference = dequantize(blocks, format, inputs) - exact
             missed += float(np.vdot(difference, difference))
             whole += float(np.vdot(exact, exact))
         frozen.error = (missed / whole) ** 0.5 if whole else 0.0
         return frozen
+
+    @classmethod
+    def of_blocks(
+        cls, blocks: np.ndarray, format: str, inputs: int, transposed: bool, memory: np.ndarray
+    ) -> Self:
+        """Blocks (N, groups, bytes), as kernels.quantize makes them, packed into `memory`."""
+        for rows in _spans(len(blocks), inputs):
+            _pack(np.ascontiguousarray(blocks[rows]), format, rows, memory)
+        return cls(memory, format, inputs, len(blocks), transposed)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Rows of the table: (...) int64 -> (..., K)."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from litegpt.text.subword import SubwordTokenizer, byte_level, tokenizers_package
 
 # token_type of llama.cpp's llama_token_type
@@ -44,13 +46,13 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> SubwordTokenizer:
         allowed = ", ".join(map(repr, PRE_TOKENIZERS))
         raise ValueError(f"tokenizer.ggml.pre {pre!r} isn't supported (supported: {allowed})")
     tokens = _texts(metadata, "tokenizer.ggml.tokens")
-    vocabulary = {token: token_id for token_id, token in enumerate(tokens)}
+    vocabulary = dict(zip(tokens, range(len(tokens)), strict=True))
     if len(vocabulary) != len(tokens):
         raise ValueError("tokenizer.ggml.tokens holds a token twice")
-    types = metadata.get("tokenizer.ggml.token_type", [_NORMAL] * len(tokens))
-    if len(types) != len(tokens):
+    types = np.asarray(metadata.get("tokenizer.ggml.token_type", [_NORMAL] * len(tokens)))
+    if types.shape != (len(tokens),):
         raise ValueError(
-            f"tokenizer.ggml.token_type has {len(types)} entries for {len(tokens)} tokens"
+            f"tokenizer.ggml.token_type has {types.size} entries for {len(tokens)} tokens"
         )
     package = tokenizers_package()
     try:
@@ -68,12 +70,11 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> SubwordTokenizer:
     backend.pre_tokenizer = _pre_tokenizer(package, pre)
     if pre in _NORMALIZED:
         backend.normalizer = package.normalizers.NFC()
-    added = [
-        package.AddedToken(token, special=kind == _CONTROL, normalized=False)
-        for token, kind in zip(tokens, types, strict=True)
-        if kind in (_CONTROL, _USER_DEFINED)
-    ]
-    backend.add_tokens(added)
+    added = np.flatnonzero((types == _CONTROL) | (types == _USER_DEFINED))
+    backend.add_tokens([
+        package.AddedToken(tokens[i], special=bool(types[i] == _CONTROL), normalized=False)
+        for i in added
+    ])  # fmt: skip
     _put_first(package, backend, metadata, tokens, PRE_TOKENIZERS[pre][2])
     ends = [
         _token_id(metadata, key, len(tokens))
@@ -83,7 +84,7 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> SubwordTokenizer:
     template = metadata.get("tokenizer.chat_template")
     if not isinstance(template, str | None):
         raise ValueError("tokenizer.chat_template must be a text")
-    return SubwordTokenizer(backend, ends, template)
+    return SubwordTokenizer(backend, ends, template, len(tokens))
 
 
 def _put_first(
@@ -111,19 +112,17 @@ def _pre_tokenizer(package: Any, name: str) -> Any:
 
 def _texts(metadata: Mapping[str, Any], key: str) -> list[str]:
     texts = metadata.get(key)
-    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+    if not isinstance(texts, Sequence) or set(map(type, texts)) - {str}:
         raise ValueError(f"{key} must be a list of texts")
     return list(texts)
 
 
-def _merges(lines: list[str]) -> list[tuple[str, str]]:
-    """Pairs; the space between may be the only one, since tokens write theirs otherwise."""
-    pairs = []
-    for line in lines:
-        left, space, right = line.partition(" ")
-        if not (left and space and right):
-            raise ValueError(f"tokenizer.ggml.merges holds {line!r}, which is no pair")
-        pairs.append((left, right))
+def _merges(lines: list[str]) -> list[tuple[str, ...]]:
+    """Pairs; the space between is the only one, since tokens write theirs otherwise."""
+    pairs = [tuple(line.split(" ")) for line in lines]
+    if set(map(len, pairs)) - {2}:
+        wrong = next(line for line, pair in zip(lines, pairs, strict=True) if len(pair) != 2)
+        raise ValueError(f"tokenizer.ggml.merges holds {wrong!r}, which is no pair")
     return pairs
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,19 +29,28 @@ class SubwordTokenizer(Tokenizer):
 
     `encode` finds control tokens written out in the text, and puts nothing before it; `prefix`
     (a beginning-of-text id, say) is what the tokenizer's own post-processor would put there.
-    chat_template: jinja2's text, or None (see litegpt.text.chat). ValueError for a tokenizer whose
-    tokens don't stand for bytes of their own (no byte-level or byte-fallback decoder).
+    chat_template: jinja2's text, or None (see litegpt.text.chat). vocab_size is looked up, which
+    takes a while, unless it is given. ValueError for a tokenizer whose tokens don't stand for
+    bytes of their own (no byte-level or byte-fallback decoder).
     """
 
     kind = "subword"
 
     def __init__(
-        self, backend: Any, eos_ids: Sequence[int] = (), chat_template: str | None = None
+        self,
+        backend: Any,
+        eos_ids: Sequence[int] = (),
+        chat_template: str | None = None,
+        vocab_size: int | None = None,
     ) -> None:
         self.backend = backend
         self.chat_template = chat_template
-        self._pieces = _pieces(backend)
-        self.vocab_size = len(self._pieces)
+        self._piece = _piece_of(backend)
+        self._added = backend.get_added_tokens_decoder()
+        self._pieces: dict[int, bytes] = {}  # by id, those that were asked for
+        if vocab_size is None:  # ids may be left out
+            vocab_size = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+        self.vocab_size = vocab_size
         for token_id in eos_ids:
             self._check_id(token_id)
         self.eos_ids = tuple(dict.fromkeys(eos_ids))
@@ -131,8 +140,13 @@ class SubwordTokenizer(Tokenizer):
 
     def token_bytes(self, token_id: int) -> bytes:
         """The UTF-8 bytes of a token; none for an id that the vocabulary leaves out."""
-        self._check_id(token_id)
-        return self._pieces[token_id]
+        piece = self._pieces.get(token_id)
+        if piece is None:
+            self._check_id(token_id)
+            token = self.backend.id_to_token(token_id) or ""
+            piece = token.encode() if token_id in self._added else self._piece(token)
+            self._pieces[token_id] = piece
+        return piece
 
     def token_text(self, token_id: int) -> str:
         """How templates write a token."""
@@ -158,22 +172,15 @@ def _lines(text: str) -> Iterator[str]:
         start = end
 
 
-def _pieces(backend: Any) -> list[bytes]:
-    """The bytes of each token, by id."""
+def _piece_of(backend: Any) -> Callable[[str], bytes]:
+    """What gives a token's bytes, by the decoder."""
     decoder = _kinds(json.loads(backend.decoder.__getstate__()) if backend.decoder else {})
     if "ByteLevel" in decoder:
-        piece = _byte_level_piece()
-    elif decoder & {"ByteFallback", "Metaspace", "Fuse"}:
-        piece = _sentencepiece_piece
-    else:
-        found = ", ".join(sorted(decoder)) or "none"
-        raise ValueError(f"a decoder that isn't supported: {found}")
-    added = backend.get_added_tokens_decoder()
-    vocabulary = backend.get_vocab(with_added_tokens=True)
-    pieces = [b""] * (max(vocabulary.values(), default=-1) + 1)
-    for token, token_id in vocabulary.items():
-        pieces[token_id] = token.encode() if token_id in added else piece(token)
-    return pieces
+        return _byte_level_piece()
+    if decoder & {"ByteFallback", "Metaspace", "Fuse"}:
+        return _sentencepiece_piece
+    found = ", ".join(sorted(decoder)) or "none"
+    raise ValueError(f"a decoder that isn't supported: {found}")
 
 
 def _kinds(decoder: dict[str, Any]) -> set[str]:
@@ -182,7 +189,7 @@ def _kinds(decoder: dict[str, Any]) -> set[str]:
     return set().union(*inner) | ({decoder["type"]} if "type" in decoder else set())
 
 
-def _byte_level_piece() -> Any:
+def _byte_level_piece() -> Callable[[str], bytes]:
     table = {ord(character): byte for byte, character in enumerate(byte_alphabet())}
     known = set(map(chr, table))
 

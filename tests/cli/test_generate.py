@@ -3,12 +3,17 @@
 import os
 import shutil
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
 
+from litegpt.formats import GgufFile
+from litegpt.formats.gguf_types import TYPE_NAMED, encode
+from litegpt.formats.gguf_write import GgufTensor, write_gguf
 from litegpt.generation import generate
 from litegpt.models import GPTModel
+from litegpt.models.gguf_export import save_gguf
 from litegpt.text import ByteTokenizer, load_tokenizer
 
 
@@ -156,3 +161,25 @@ def test_weights_that_are_not_numbers(litegpt, trained, tmp_path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("litegpt: error: ")
     assert "NaN" in done.stderr
+
+
+def test_a_warning_is_a_line(litegpt, tmp_path) -> None:
+    """Blocks that can't stay as they are: of q, k and v, which are one matrix here, v is F16."""
+    parts = {"norm": "rmsnorm", "position": "rotary", "activation": "swiglu", "bias": False}
+    model = GPTModel(256, 16, 1, 1, 32, seed=0, **parts)
+    save_gguf(model, tmp_path / "q8.gguf", "q8")
+    file, half = GgufFile(tmp_path / "q8.gguf"), TYPE_NAMED["F16"]
+    tensors = {
+        name: GgufTensor(place.shape, place.form, partial(file.blocks, name))
+        for name, place in file.tensors.items()
+    }
+    name = "blk.0.attn_v.weight"
+    tensors[name] = GgufTensor((32, 32), half, lambda: encode(file.read(name), half))
+    write_gguf(tmp_path / "m.gguf", dict(file.metadata), tensors)
+    done = litegpt("eval", __file__, "--model", tmp_path / "m.gguf", PYTHONWARNINGS="")
+    (warning, error) = done.stderr.splitlines()
+    assert warning == (
+        f"litegpt: warning: {tmp_path}/m.gguf: weights in Q8_0 become float32; "
+        'dtype="q8" or "q4" rounds them anew'
+    )
+    assert "tokenizer.ggml.model 'none'" in error

@@ -11,6 +11,7 @@ from litegpt.formats import GgufFile, ModelFormatError
 from litegpt.formats.gguf_types import TYPE_NAMED, decode, encode
 from litegpt.formats.gguf_write import GgufTensor, write_gguf
 from litegpt.models.gguf_export import save_gguf
+from litegpt.nn.frozen import FrozenParameter
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -60,7 +61,7 @@ def test_fewer_bits(make_model: Any, tmp_path: Path, family: str, dtype: str, fo
     weight = model.blocks[0].attention.output.weight.data  # (K, N)
     rounded = decode(encode(weight.T, TYPE_NAMED[form]), TYPE_NAMED[form]).T
     assert 0 < np.abs(rounded - weight).max() < 0.2
-    loaded = GPTModel.from_pretrained(tmp_path / "m.gguf")
+    loaded = GPTModel.from_pretrained(tmp_path / "m.gguf", "float32")
     np.testing.assert_array_equal(loaded.blocks[0].attention.output.weight.data, rounded)
 
 
@@ -156,3 +157,89 @@ def test_what_can_not_be_written(make_model: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelFormatError, match=r"model.bin: looks like a pickle"):
         (tmp_path / "model.bin").write_bytes(b"\x80\x04.")
         GPTModel.from_pretrained(tmp_path / "model.bin")
+
+
+SIZES = {"num_kv_heads": 1, "ffn_dim": 64, "dropout": 0.0}
+
+
+def _in_blocks(model: GPTModel, path: Path, forms: dict[str, str]) -> Path:
+    """The model with its matrices in Q8_0, but for those whose names end as forms says."""
+    save_gguf(model, path, "float32")
+    file = GgufFile(path)
+    metadata = {key: file.metadata[key] for key in file.metadata}
+    tensors = {}
+    for name, place in file.tensors.items():
+        kind = next((form for end, form in forms.items() if name.endswith(end)), "Q8_0")
+        form = TYPE_NAMED["F32" if len(place.shape) == 1 else kind]
+        blocks = encode(file.read(name), form)
+        tensors[name] = GgufTensor(place.shape, form, lambda b=blocks: b)  # type: ignore[misc]
+    write_gguf(path, metadata, tensors)
+    return path
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_blocks_stay_as_they_are(make_model: Any, tmp_path: Path, tied: bool) -> None:
+    """8 and 4 bits: the weights are those of the file, bit for bit, in no more memory."""
+    model = make_model("llama", **SIZES, tie_embeddings=tied)
+    forms = {"ffn_down.weight": "Q4_0"}
+    path = _in_blocks(model, tmp_path / "m.gguf", forms)
+    wanted, loaded = (GPTModel.from_pretrained(path, dtype) for dtype in ("float32", None))
+    formats = {}
+    for (name, parameter), (_, exact) in zip(
+        loaded.named_parameters(), wanted.named_parameters(), strict=True
+    ):
+        np.testing.assert_array_equal(parameter.data, exact.data, err_msg=name)
+        if isinstance(parameter, FrozenParameter):
+            formats[name] = parameter.format
+    assert formats.pop("blocks.0.ffn.down.weight") == formats.pop("blocks.1.ffn.down.weight")
+    assert set(formats.values()) == {"q8"} and len(formats) == 6 + 1 + (not tied)
+    ids = [3, 1, 4, 1, 5]
+    y, exact_y = loaded(ids), wanted(ids)
+    assert 0 < np.abs(y - exact_y).max() < 0.05 * np.abs(exact_y).max()  # activations of 8 bits
+    with pytest.raises(RuntimeError, match="inference"):
+        loaded.train().loss_and_backward([ids], [ids])
+
+
+def test_blocks_of_two_kinds_in_one_matrix(make_model: Any, tmp_path: Path) -> None:
+    """q, k and v are one matrix here; what can't be kept is decoded, and that is said."""
+    model = make_model("llama", **SIZES)
+    path = _in_blocks(model, tmp_path / "m.gguf", {"attn_v.weight": "Q4_0"})
+    exact = GPTModel.from_pretrained(path, "float32")
+    with pytest.warns(
+        RuntimeWarning, match=r"m\.gguf: weights in Q4_0, Q8_0 become float32; dtype="
+    ):
+        loaded = GPTModel.from_pretrained(path)
+    qkv = loaded.blocks[0].attention.qkv.weight
+    assert not isinstance(qkv, FrozenParameter)
+    np.testing.assert_array_equal(qkv.data, exact.blocks[0].attention.qkv.weight.data)
+    assert isinstance(loaded.head.weight, FrozenParameter)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "q8", "q4"])
+def test_another_dtype(make_model: Any, tmp_path: Path, dtype: str) -> None:
+    """The float32 weights in that format, bit for bit; blocks that have it already stay."""
+    model = make_model("llama", **SIZES)
+    path = _in_blocks(model, tmp_path / "m.gguf", {})
+    model.save_pretrained(tmp_path / "m")
+    ids = [3, 1, 4, 1, 5]
+    for source in (path, tmp_path / "m"):
+        loaded = GPTModel.from_pretrained(source, dtype)
+        formats = {getattr(p, "format", "float32") for p in loaded.parameters() if len(p.shape) > 1}
+        assert formats == {dtype}
+        if source == path and dtype == "q8":
+            wanted = GPTModel.from_pretrained(path)
+        else:
+            wanted = GPTModel.from_pretrained(source, "float32").quantize(dtype)
+        np.testing.assert_array_equal(loaded(ids), wanted(ids))
+    with pytest.raises(ValueError, match="format 'int3' is unknown; allowed: float32"):
+        GPTModel.from_pretrained(path, "int3")
+
+
+def test_a_scale_beyond_float16(make_model: Any, tmp_path: Path) -> None:
+    path = _in_blocks(make_model("llama", **SIZES), tmp_path / "m.gguf", {"": "Q4_0"})
+    place = GgufFile(path).tensors["blk.1.ffn_down.weight"]
+    content = bytearray(path.read_bytes())
+    content[place.start : place.start + 2] = np.float16(-60000).tobytes()
+    path.write_bytes(content)
+    with pytest.raises(ModelFormatError, match=r"m\.gguf: blk\.1\.ffn_down\.weight: scale -60000"):
+        GPTModel.from_pretrained(path)

@@ -16,7 +16,7 @@ PROMPT = [504, 3575, 282, 4649, 314]
 
 @pytest.fixture(scope="module")
 def model(smollm2: Path) -> GPTModel:
-    return GPTModel.from_pretrained(smollm2)
+    return GPTModel.from_pretrained(smollm2, "float32")
 
 
 def test_metadata_and_tensors_are_those_of_the_gguf_package(smollm2: Path) -> None:
@@ -69,3 +69,14 @@ def test_against_transformers(smollm2: Path, model: GPTModel) -> None:
     greedy = model.generate(PROMPT, max_new_tokens=24, temperature=0)[0].tolist()
     expected = tokens[0].tolist()  # which ends where an eos comes
     assert len(expected) > 10 and greedy[: len(expected)] == expected
+
+
+def test_its_own_blocks(smollm2: Path, model: GPTModel) -> None:
+    """By default the 4-bit matrices and the 8-bit table stay so, and say the same."""
+    packed = GPTModel.from_pretrained(smollm2)
+    assert packed.nbytes < 1.01 * smollm2.stat().st_size
+    weights = packed.state_dict()
+    for name, exact in model.state_dict().items():
+        assert np.array_equal(weights[name], exact), name
+    tokens = packed.generate(PROMPT, max_new_tokens=1, temperature=0)[0].tolist()
+    assert tokens == [*PROMPT, 7042]  # " Paris"

@@ -1,0 +1,73 @@
+"""Blocks of 8 and 4 bits in a GGUF file, taken over into a model as they are."""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+import numpy as np
+
+from litegpt.formats import GgufFile, ModelFormatError
+from litegpt.formats.quant import GGUF_FORMATS, from_gguf
+from litegpt.models.family import Tensor
+from litegpt.models.quantization import Packing
+from litegpt.nn.frozen import FrozenParameter
+
+KEPT = ("q8", "q4")  # formats in which blocks stay, unless another is asked for
+_Piece = tuple[str, Tensor]  # with its name in the file
+
+
+def packings(
+    file: GgufFile,
+    tensors: Iterable[_Piece],
+    weights: Collection[str],
+    kept: Collection[str],
+) -> tuple[dict[str, Packing], set[str]]:
+    """Parameter -> how it is packed, for those of `weights` whose blocks are all of a kept format.
+
+    And the types of blocks that aren't.
+    """
+    parts: dict[str, list[_Piece]] = defaultdict(list)
+    for name, tensor in tensors:
+        if name in file.tensors and tensor.parameter in weights and not tensor.repeat:
+            parts[tensor.parameter].append((name, tensor))
+    found, others = {}, set()
+    for parameter, pieces in parts.items():
+        types = {file.tensors[name].form for name, _ in pieces}
+        formats = {GGUF_FORMATS.get(form.name, "") for form in types}
+        if len(formats) == 1 and formats <= set(kept):
+            found[parameter] = _packing(file, pieces, formats.pop())
+        else:
+            others |= {form.name for form in types if form.group > 1}
+    return found, others
+
+
+def warn_of_decoded(file: GgufFile, types: Collection[str]) -> None:
+    """Says which weights take more memory than their file, and what to do about it."""
+    if types:
+        warnings.warn(
+            f"{file.path}: weights in {', '.join(sorted(types))} become float32; "
+            f'dtype="q8" or "q4" rounds them anew',
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _packing(file: GgufFile, pieces: list[_Piece], form: str) -> Packing:
+    pieces = sorted(pieces, key=lambda piece: piece[1].columns or (0, 0))
+
+    def pack(room: np.ndarray) -> FrozenParameter:
+        rows = []
+        for name, tensor in pieces:
+            try:
+                blocks = from_gguf(file.blocks(name), file.tensors[name].form.name)
+            except ValueError as error:
+                raise ModelFormatError(f"{file.path}: {name}: {error}") from error
+            rows.append(tensor.from_file(blocks))
+        blocks = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        inputs, transposed = pieces[0][1].shape[-1], pieces[0][1].transposed
+        frozen = FrozenParameter.of_blocks(blocks, form, inputs, not transposed, room)
+        for name, _ in pieces:
+            file.forget(name)
+        return frozen
+
+    return Packing(form, pack)
