@@ -30,36 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    # Imported here, within reach of Ctrl-C's handling above.
-    from litegpt.cli import (
-        attention,
-        bench,
-        chat,
-        convert,
-        evaluate,
-        generate,
-        info,
-        tokenizer,
-        train,
-    )
     from litegpt.cli.errors import InputError
     from litegpt.text import MissingExtraError
 
-    parser = _parser()
-    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
-    for verb in (
-        train,
-        tokenizer,
-        generate,
-        chat,
-        evaluate,
-        attention,
-        convert,
-        info,
-        bench,
-    ):
-        verb.add_parser(verbs)
-    arguments = parser.parse_args(argv)
+    arguments = command_parser().parse_args(argv)
     try:
         return arguments.run(arguments)
     except (InputError, MissingExtraError) as error:
@@ -78,6 +52,38 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line, without the usage that argparse puts before it."""
         self.exit(BAD_INPUT, f"litegpt: error: {message} (see {self.prog} --help)\n")
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """What `litegpt` understands: a parser whose result has `run`."""
+    # Imported here, within reach of Ctrl-C's handling in main.
+    from litegpt.cli import (
+        attention,
+        bench,
+        chat,
+        convert,
+        evaluate,
+        generate,
+        info,
+        tokenizer,
+        train,
+    )
+
+    parser = _parser()
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
+    for verb in (
+        train,
+        tokenizer,
+        generate,
+        chat,
+        evaluate,
+        attention,
+        convert,
+        info,
+        bench,
+    ):
+        verb.add_parser(verbs)
+    return parser
 
 
 def _parser() -> argparse.ArgumentParser:
