@@ -116,6 +116,8 @@ cdef extern from "roster.h" nogil:
                                       double, size, size, float *) noexcept nogil
         int (*adamw)(float *, const float *, float *, float *, size, double, double, double,
                      double, double, double, double) noexcept nogil
+        int (*lion)(float *, const float *, float *, size, double, double, double, double,
+                    double) noexcept nogil
         int (*sum_of_squares)(const float *, size, double *) noexcept nogil
         int (*sample)(const float *, const double *, lg_sampling, size, size, int64_t *, float *,
                       size *) noexcept nogil

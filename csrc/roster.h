@@ -112,6 +112,8 @@ typedef struct {
     K(adamw, (float *param, const float *grad, float *m, float *v, lg_size count, double step,     \
               double lr, double beta1, double beta2, double eps, double weight_decay,              \
               double scale))                                                                       \
+    K(lion, (float *param, const float *grad, float *m, lg_size count, double lr, double beta1,     \
+             double beta2, double weight_decay, double scale))                                     \
     K(sum_of_squares, (const float *x, lg_size count, double *sum))                                \
     K(sample, (const float *logits, const double *uniforms, lg_sampling rules, lg_size rows,       \
                lg_size V, int64_t *ids, float *logprobs, lg_size *bad_row))                        \

@@ -1,4 +1,4 @@
-/* The AdamW update, and the sum of squares behind the gradient's norm. */
+/* The AdamW and Lion updates, and the sum of squares behind the gradient's norm. */
 #include "../simd.h"
 
 struct adamw_task {
@@ -65,6 +65,68 @@ static int adamw(float *param, const float *grad, float *m, float *v, lg_size co
         .rate = (float)(lr / (1 - pow(beta1, step))),
     };
     return lg_parallel(count, ELEMENT_GRAIN, adamw_part, &t);
+}
+
+struct lion_task {
+    float *param;
+    const float *grad;
+    float *m;
+    float scale, beta1, rest1, beta2, rest2; /* rest = 1 - beta */
+    float keep, rate;                        /* keep = 1 - lr * weight_decay, rate = lr */
+};
+
+/* -1, 0 or 1; NaN stays NaN. */
+INLINE vf sign_vf(vf v) {
+    const vf one = splat(1), zero = {0};
+    const vf sign = select_vf(v > zero, one, zero) - select_vf(v < zero, one, zero);
+    return select_vf(v == v, sign, v);
+}
+
+INLINE void lion_vf(const struct lion_task *t, vf *param, vf grad, vf *m) {
+    const vf g = grad * t->scale;
+    const vf direction = sign_vf(t->beta1 * *m + t->rest1 * g);
+    *m = *m * t->beta2 + t->rest2 * g;
+    *param = *param * t->keep - t->rate * direction;
+}
+
+static int lion_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const struct lion_task t = *(const struct lion_task *)context;
+    float *p = t.param + begin, *m = t.m + begin;
+    const float *g = t.grad + begin;
+    FOR_VECTORS(
+        end - begin, i,
+        {
+            vf param = load(p + i);
+            vf moment = load(m + i);
+            lion_vf(&t, &param, load(g + i), &moment);
+            store(p + i, param);
+            store(m + i, moment);
+        },
+        {
+            vf param = load_part(p + i, left, 0);
+            vf moment = load_part(m + i, left, 0);
+            lion_vf(&t, &param, load_part(g + i, left, 0), &moment);
+            store_part(p + i, param, left);
+            store_part(m + i, moment, left);
+        });
+    return LG_OK;
+}
+
+static int lion(float *param, const float *grad, float *m, lg_size count, double lr, double beta1,
+                double beta2, double weight_decay, double scale) {
+    struct lion_task t = {
+        .param = param,
+        .grad = grad,
+        .m = m,
+        .scale = (float)scale,
+        .beta1 = (float)beta1,
+        .rest1 = (float)(1 - beta1),
+        .beta2 = (float)beta2,
+        .rest2 = (float)(1 - beta2),
+        .keep = (float)(1 - lr * weight_decay),
+        .rate = (float)lr,
+    };
+    return lg_parallel(count, ELEMENT_GRAIN, lion_part, &t);
 }
 
 /* Sums of squares: chunks of fixed size, added up in their order. */

@@ -74,6 +74,18 @@ def adamw(param, grad, m, v, size step, double lr, double beta1=0.9, double beta
     finish(status)
 
 
+def lion(param, grad, m, double lr, double beta1=0.9, double beta2=0.99,
+         double weight_decay=0.01, double scale=1.0):
+    cdef float *pparam = writable(param, floats(param, "param"), "param")
+    cdef float *pgrad = floats_like(grad, "grad", param, "param")
+    cdef float *pm = writable(m, floats_like(m, "m", param, "param"), "m")
+    cdef size count = cnp.PyArray_SIZE(param)
+    cdef int status
+    with nogil:
+        status = chosen.lion(pparam, pgrad, pm, count, lr, beta1, beta2, weight_decay, scale)
+    finish(status)
+
+
 # Sampling
 
 def sample(logits, uniforms, double temperature=1.0, size top_k=0, double top_p=1.0,

@@ -1,4 +1,4 @@
-"""Cases of the optimizer step and of the gradient's norm."""
+"""Cases of the optimizers' steps and of the gradient's norm."""
 
 from typing import Any
 
@@ -79,6 +79,50 @@ def _subnormal(rng: np.random.Generator) -> Arguments:
     return arguments
 
 
+def _lion(
+    rng: np.random.Generator, n: int, scale: float = 1.0, weight_decay: float = 0.1
+) -> Arguments:
+    return {
+        "param": normal(rng, n),
+        "grad": normal(rng, n),
+        "m": 0.1 * normal(rng, n),
+        "lr": 1e-2,
+        "beta1": 0.9,
+        "beta2": 0.99,
+        "weight_decay": weight_decay,
+        "scale": scale,
+    }
+
+
+def _lion_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
+    """m: 4 ulp of its two terms; param: 4 ulp of its own, and of lr.
+
+    A sum that rounding can carry past zero may have either sign.
+    """
+    m, g = arguments["m"], arguments["grad"] * arguments["scale"]
+    terms = np.abs(m) + np.abs(g)
+    sum1 = arguments["beta1"] * m + (1 - arguments["beta1"]) * g
+    unsure = np.abs(sum1) <= 4 * EPS * terms
+    size = np.abs(arguments["param"]) + arguments["lr"]
+    param = 4 * EPS * size + np.where(unsure & (terms > 0), 2 * arguments["lr"], 0)
+    return [param + SUBNORMAL, 4 * EPS * terms + NORMAL]
+
+
+def _lion_standstill(rng: np.random.Generator) -> Arguments:
+    """Where gradient and moment are zero, or cancel, there is no direction."""
+    arguments = _lion(rng, 37)
+    arguments["m"][::2] = arguments["grad"][::2] = 0
+    arguments["beta1"] = 0.5
+    arguments["m"][1::4] = -arguments["grad"][1::4]
+    return arguments
+
+
+def _lion_not_finite(rng: np.random.Generator) -> Arguments:
+    arguments = _lion(rng, 37)
+    arguments["grad"][[3, 20, 36]] = np.nan, np.inf, -np.inf
+    return arguments
+
+
 def _grads(rng: np.random.Generator, *lengths: int) -> Arguments:
     return {"grads": [normal(rng, n) for n in lengths]}
 
@@ -123,6 +167,15 @@ CASES = (
             "not finite": _not_finite,
             "subnormal": _subnormal,
         },
+    ),
+    Case(
+        "lion",
+        _lion,
+        (*((n,) for n in (0, *LENGTHS, *LONG)), (33, 0.25), (33, 1.0, 0.0)),
+        _lion_bound,
+        {"768x3072": (768 * 3072,), "128x512": (128 * 512,)},
+        updates=("param", "m"),
+        special={"standstill": _lion_standstill, "not finite": _lion_not_finite},
     ),
     Case(
         "grad_norm",

@@ -46,7 +46,7 @@ from litegpt.kernels.reference.norm import (
     rmsnorm,
     rmsnorm_backward,
 )
-from litegpt.kernels.reference.optimizer import adamw, grad_norm
+from litegpt.kernels.reference.optimizer import adamw, grad_norm, lion
 from litegpt.kernels.reference.quantized import (
     embedding_quantized,
     linear_quantized,
@@ -81,6 +81,7 @@ __all__ = [
     "linear_backward",
     "linear_packed",
     "linear_quantized",
+    "lion",
     "matmul",
     "pack_linear",
     "pack_quantized",

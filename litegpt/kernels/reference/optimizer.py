@@ -1,4 +1,4 @@
-"""What an optimizer step needs: the gradient's length, and the update."""
+"""What an optimizer step needs: the gradient's length, and the updates."""
 
 from collections.abc import Sequence
 
@@ -39,3 +39,28 @@ def adamw(
     denominator = np.sqrt(v) * t(1.0 / np.sqrt(1.0 - beta2**step)) + t(eps)
     param *= t(1.0 - lr * weight_decay)
     param -= t(lr / (1.0 - beta1**step)) * m / denominator
+
+
+def lion(
+    param: np.ndarray,
+    grad: np.ndarray,
+    m: np.ndarray,
+    lr: float,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    weight_decay: float = 0.01,
+    scale: float = 1.0,
+) -> None:
+    """One Lion step in place on param and m (of one shape).
+
+    Chen et al., 2023 (arXiv:2302.06675, algorithm 2): with g = scale * grad,
+    param = param (1 - lr weight_decay) - lr sign(beta1 m + (1 - beta1) g), then
+    m = beta2 m + (1 - beta2) g. Where the sum is 0 the parameter only decays.
+    """
+    t = param.dtype.type
+    g = grad * t(scale)
+    direction = np.sign(t(beta1) * m + t(1.0 - beta1) * g)
+    m *= t(beta2)
+    m += t(1.0 - beta2) * g
+    param *= t(1.0 - lr * weight_decay)
+    param -= t(lr) * direction
