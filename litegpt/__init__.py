@@ -44,7 +44,7 @@ if TYPE_CHECKING:  # who reads the names without running anything
     )
     from litegpt.pictures import plot_attention
     from litegpt.text import ByteTokenizer, CharTokenizer, load_tokenizer
-    from litegpt.training import AdamW, TextWindows, TrainConfig, Trainer
+    from litegpt.training import AdamW, Lion, Muon, TextWindows, TrainConfig, Trainer
 
 __all__ = [
     "AdamW",
@@ -60,9 +60,11 @@ __all__ = [
     "LayerNorm",
     "LearnedPositionalEncoding",
     "Linear",
+    "Lion",
     "ModelFormatError",
     "Module",
     "MultiHeadAttention",
+    "Muon",
     "Parameter",
     "PositionalEncoding",
     "PromptCache",

@@ -31,6 +31,7 @@ _SETTINGS = {
     "min_learning_rate": "learning rate at the end",
     "warmup_steps": "steps of rising learning rate",
     "schedule": "how the learning rate falls",
+    "decay_share": "part of the steps in which the schedule wsd falls",
     "optimizer": "how weights move",
     "weight_decay": "pull of the matrices towards zero",
     "beta2": "memory of the squared gradients",

@@ -22,7 +22,7 @@ from litegpt.nn.embedding import Embedding
 from litegpt.nn.linear import Linear
 from litegpt.nn.mask import create_causal_mask
 from litegpt.nn.module import Module
-from litegpt.nn.parameter import Parameter
+from litegpt.nn.parameter import Parameter, check_any_trainable
 from litegpt.nn.position import RotaryPositionalEncoding
 from litegpt.nn.random import Seed, generator
 
@@ -115,7 +115,7 @@ class GPTModel(Module):
         """
         ids = self._rows(input_ids)
         documents = Documents.of(document_starts, ids.shape)
-        dropping = self.training and self.dropout > 0
+        dropping = self._drops()
         rng = generator(seed) if dropping else None
         x = self.token_embedding(ids)  # (B, T) -> (B, T, C)
         x, _ = self._positioned(x, documents)
@@ -157,29 +157,37 @@ class GPTModel(Module):
         x += vectors  # (B, T, C) + (T, C), or (B, T, C)
         return x, backward
 
+    def _drops(self) -> bool:
+        """Whether anything is dropped in the present mode."""
+        return any(m.active for m in self.modules() if isinstance(m, Dropout))
+
     def forward_train(
         self,
         input_ids: ArrayLike,
         rng: Seed = None,
         document_starts: ArrayLike | None = None,
         when_complete: WhenComplete | None = None,
+        recompute: bool = False,
     ) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
         """Logits (B, T, V), and backward, which takes their gradient, once.
 
         backward calls when_complete with parameters whose gradients it has completed, from the
         last layer to the first; those of the embedding and the positions, which come at its end,
-        it leaves out.
+        it leaves out. With recompute a block keeps its input only, and is computed again in
+        backward: the same gradients bit for bit, for a third more work and a fraction of the
+        memory. RuntimeError if no parameter is trainable.
         """
+        check_any_trainable(list(self.parameters()))
         ids = self._rows(input_ids)
         documents = Documents.of(document_starts, ids.shape)
-        if self.training and self.dropout:
-            rng = generator(rng)
+        rng = generator(rng) if self._drops() else None
         x, embedding_backward = self.token_embedding.forward_train(ids)
         x, position_backward = self._positioned(x, documents)
         x, drop_backward = self.embedding_dropout.forward_train(x, rng)
         saved: list[tuple[Module, Backward]] = []  # with what each layer keeps for its backward
         for block in self.blocks:
-            x, block_backward = block.forward_train(x, rng, causal=True, documents=documents)
+            run = block.forward_recomputed if recompute else block.forward_train
+            x, block_backward = run(x, rng, causal=True, documents=documents)
             saved.append((block, block_backward))
         x, norm_backward = self.final_norm.forward_train(x)
         logits, head_backward = self.head.forward_train(x)
@@ -237,15 +245,16 @@ class GPTModel(Module):
         seed: Seed = None,
         document_starts: ArrayLike | None = None,
         when_complete: WhenComplete | None = None,
+        recompute: bool = False,
     ) -> float:
-        """compute_loss, and its gradient times scale added to every parameter's grad.
+        """compute_loss, and its gradient times scale added to every trainable parameter's grad.
 
-        scale 1/n makes n calls one large batch. The returned loss isn't scaled. when_complete:
-        see forward_train.
+        scale 1/n makes n calls one large batch. The returned loss isn't scaled. when_complete and
+        recompute: see forward_train.
         """
         ids = self._rows(input_ids)
         targets = self._targets(target_ids, ids)
-        logits, backward = self.forward_train(ids, seed, document_starts, when_complete)
+        logits, backward = self.forward_train(ids, seed, document_starts, when_complete, recompute)
         logits = logits.reshape(-1, self.vocab_size)  # (B, T, V) -> (B T, V)
         loss, lse = kernels.cross_entropy(logits, targets, ignore_index)
         dlogits = kernels.cross_entropy_backward(logits, targets, lse, ignore_index, scale)

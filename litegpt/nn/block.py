@@ -1,6 +1,7 @@
 """The repeating part of a transformer."""
 
-from typing import Self
+from copy import deepcopy
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -83,5 +84,20 @@ class TransformerBlock(Module):
             dresidual = ln1_backward(attention_backward(dx))
             dresidual += dx  # past the attention
             return dresidual
+
+        return y, backward
+
+    def forward_recomputed(
+        self, x: ArrayLike, rng: Seed = None, **options: Any
+    ) -> tuple[np.ndarray, Backward]:
+        """forward_train, whose backward keeps x alone and computes the rest again.
+
+        What is dropped is dropped again, if rng is a seed or a Generator.
+        """
+        again = deepcopy(rng)  # before anything is drawn from it
+        y = self.forward_train(x, rng, **options)[0]
+
+        def backward(dy: np.ndarray) -> np.ndarray:
+            return self.forward_train(x, again, **options)[1](dy)
 
         return y, backward

@@ -35,9 +35,9 @@ class Embedding(Module):
     ) -> tuple[np.ndarray, Callable[[np.ndarray], None]]:
         """The vectors, and backward, which returns nothing: ids have no gradient."""
         weight, ids = self.weight, token_ids(ids)
-        weight.check_trainable()
 
         def backward(dy: np.ndarray) -> None:
-            kernels.embedding_backward(dy, ids, weight.grad)
+            if weight.trainable:
+                kernels.embedding_backward(dy, ids, weight.grad)
 
-        return kernels.embedding(ids, weight.data), backward
+        return self.forward(ids), backward

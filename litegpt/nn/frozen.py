@@ -13,6 +13,7 @@ from litegpt.nn.arrays import IDS, floats
 from litegpt.nn.parameter import Parameter
 
 _AT_ONCE = 1 << 18  # weights that are packed together, so that it takes little memory
+_DECODED = 1 << 20  # weights that backward decodes together
 
 
 def _spans(outputs: int, inputs: int) -> Iterator[slice]:
@@ -45,6 +46,7 @@ class FrozenParameter(Parameter):
         self.inputs, self.outputs, self.transposed = inputs, outputs, transposed
         self.error = 0.0
         self._grad = None
+        self.trainable = False
 
     @classmethod
     def of(cls, weight: np.ndarray, format: str, transposed: bool, memory: np.ndarray) -> Self:
@@ -87,6 +89,20 @@ class FrozenParameter(Parameter):
         return kernels.linear_quantized(
             x, self.packed, self.format, self.outputs, bias, residual, activation
         )
+
+    def linear_backward(self, dy: np.ndarray) -> np.ndarray:
+        """dx = dy @ weight^T: (..., N) -> (..., K), as if linear didn't round x.
+
+        The weights are decoded some outputs at a time.
+        """
+        dx = None
+        step = max(1, _DECODED // self.inputs)
+        for first in range(0, self.outputs, step):
+            ids = np.arange(first, min(first + step, self.outputs), dtype=IDS)
+            part = floats(dy[..., first : first + len(ids)])  # (..., N) -> (..., n)
+            dx = kernels.linear(part, self.rows(ids), residual=dx)  # (..., n) (n, K) -> (..., K)
+        assert dx is not None  # there is an output
+        return dx
 
     @property
     def data(self) -> np.ndarray:

@@ -17,7 +17,7 @@ class Linear(Module):
 
     `packed`, when set, holds the weights in the order of kernels.pack_linear, and serves the
     plain call (inference) in their place: see GPTModel.packed_weights. A weight that is a
-    FrozenParameter serves inference only: see GPTModel.quantize.
+    FrozenParameter isn't trained: see GPTModel.quantize.
     """
 
     def __init__(
@@ -72,28 +72,43 @@ class Linear(Module):
         self, x: ArrayLike, rng: Seed = None, residual: np.ndarray | None = None
     ) -> tuple[np.ndarray, Backward]:
         """dropout(x @ weight + bias) + residual; dy is the gradient of the residual too."""
-        weight, bias, transposed = self.weight, self.bias, self.transposed
-        weight.check_trainable()
         p = self.dropout if self.training else 0.0
         seed = draw_seed(rng) if p else 0
-        inputs = floats(x, weight.data.dtype)
-        y = kernels.linear(
-            inputs,
-            weight.data,
-            None if bias is None else bias.data,
-            None if p else residual,
-            None,
-            transposed,
-        )
+        y, product_backward = self._product(x, rng, None if p else residual)
         if p:
             y = kernels.dropout(y, p, seed)
             if residual is not None:
                 y += residual
 
         def backward(dy: np.ndarray) -> np.ndarray:
-            if p:
-                dy = kernels.dropout(dy, p, seed)
-            dbias = None if bias is None else bias.grad
-            return kernels.linear_backward(dy, inputs, weight.data, weight.grad, dbias, transposed)
+            return product_backward(kernels.dropout(dy, p, seed) if p else dy)
 
         return y, backward
+
+    def _product(
+        self, x: ArrayLike, rng: Seed, residual: np.ndarray | None
+    ) -> tuple[np.ndarray, Backward]:
+        """x @ weight + bias + residual, and backward; rng is for subclasses."""
+        weight, bias, transposed = self.weight, self.bias, self.transposed
+        frozen = weight if isinstance(weight, FrozenParameter) else None
+        inputs = floats(x) if frozen else floats(x, weight.data.dtype)
+        b = None if bias is None else bias.data
+        if frozen:
+            y = frozen.linear(inputs, b, residual, None)
+        else:
+            y = kernels.linear(inputs, weight.data, b, residual, None, transposed)
+
+        trained_bias = bias if bias is not None and bias.trainable else None
+
+        def backward(dy: np.ndarray) -> np.ndarray:
+            dbias = None if trained_bias is None else trained_bias.grad
+            return kernels.linear_backward(dy, inputs, weight.data, weight.grad, dbias, transposed)
+
+        def frozen_backward(dy: np.ndarray) -> np.ndarray:  # which doesn't keep the inputs
+            if trained_bias is not None:
+                trained_bias.grad += dy.reshape(-1, dy.shape[-1]).sum(axis=0)
+            if frozen:
+                return frozen.linear_backward(dy)
+            return kernels.linear(dy, weight.data, transposed=not transposed)
+
+        return y, backward if weight.trainable else frozen_backward

@@ -1,5 +1,6 @@
 """What every layer can do: name its parameters, switch modes, give and take its state."""
 
+import fnmatch
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
@@ -62,6 +63,27 @@ class Module:
     def parameters(self) -> Iterator[Parameter]:
         for _, parameter in self.named_parameters():
             yield parameter
+
+    def freeze(self, *patterns: str, trainable: bool = False) -> list[str]:
+        """Says of the parameters whose names fit a pattern (`blocks.0.*`) that they aren't trained.
+
+        Their gradients aren't computed, and optimizers made from then on pass them over; trainable
+        says the opposite. Returns their names; a pattern that fits none: ValueError. Weights kept
+        for inference alone can't be trained: RuntimeError.
+        """
+        parameters = dict(self.named_parameters())
+        fitting = {pattern: fnmatch.filter(parameters, pattern) for pattern in patterns}
+        for pattern, names in fitting.items():
+            if not names:
+                raise ValueError(
+                    f"no parameter is called {pattern!r}; one that there is: {min(parameters)}"
+                )
+        names = list(dict.fromkeys(name for names in fitting.values() for name in names))
+        for name in names:
+            if trainable:
+                parameters[name].check_trainable()
+            parameters[name].trainable = trainable
+        return names
 
     def zero_grad(self) -> None:
         """Sets every gradient to zero."""

@@ -21,6 +21,11 @@ def _width(normalized_shape: int | tuple[int, ...] | list[int]) -> int:
     return int(normalized_shape)
 
 
+def _gradient(weight: Parameter) -> np.ndarray:
+    """Where the kernel adds the weight's gradient: of one that isn't trained it is dropped."""
+    return weight.grad if weight.trainable else np.zeros_like(weight.data)
+
+
 class LayerNorm(Module):
     """y = (x - mean) / sqrt(variance + eps) * gamma + beta, with the biased variance.
 
@@ -65,9 +70,9 @@ class LayerNorm(Module):
         y, mean, rstd = kernels.layernorm(inputs, weight.data, self.beta, self.eps)
 
         def backward(dy: np.ndarray) -> np.ndarray:
-            dbeta = None if bias is None else bias.grad
+            dbeta = bias.grad if bias is not None and bias.trainable else None
             return kernels.layernorm_backward(
-                dy, inputs, weight.data, mean, rstd, weight.grad, dbeta
+                dy, inputs, weight.data, mean, rstd, _gradient(weight), dbeta
             )
 
         return y, backward
@@ -102,6 +107,6 @@ class RMSNorm(Module):
         y, rstd = kernels.rmsnorm(inputs, weight.data, self.eps)
 
         def backward(dy: np.ndarray) -> np.ndarray:
-            return kernels.rmsnorm_backward(dy, inputs, weight.data, rstd, weight.grad)
+            return kernels.rmsnorm_backward(dy, inputs, weight.data, rstd, _gradient(weight))
 
         return y, backward

@@ -1,5 +1,7 @@
 """A trained array and its gradient."""
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
@@ -10,13 +12,15 @@ class Parameter:
     """`data`, float32 and C-contiguous, and `grad` of the same shape.
 
     data may be changed in place or assigned; an array of another shape: ValueError. grad starts
-    at zero, and takes memory from its first use on.
+    at zero, and takes memory from its first use on. Without `trainable`, backward leaves grad alone
+    and optimizers pass it over.
     """
 
-    __slots__ = ("_data", "_grad")
+    __slots__ = ("_data", "_grad", "trainable")
 
     def __init__(self, data: ArrayLike) -> None:
         self._data = floats(data)
+        self.trainable = True
         self._grad: np.ndarray | None = None
 
     @property
@@ -79,3 +83,11 @@ class Parameter:
 
     def __repr__(self) -> str:
         return f"Parameter(shape={self.shape})"
+
+
+def check_any_trainable(parameters: Collection[Parameter]) -> None:
+    """RuntimeError unless one of them is trainable."""
+    if not any(parameter.trainable for parameter in parameters):
+        for parameter in parameters:
+            parameter.check_trainable()  # which may know why
+        raise RuntimeError("there is nothing to train: no parameter is trainable")

@@ -72,6 +72,8 @@ class LearnedPositionalEncoding(Module):
         weight = self.weight
 
         def backward(dy: np.ndarray) -> None:
+            if not weight.trainable:
+                return
             places = np.arange(seq_len) if positions is None else positions
             places = np.broadcast_to(places, dy.shape[:-1])
             kernels.embedding_backward(dy, np.ascontiguousarray(places), weight.grad)

@@ -4,6 +4,8 @@ from litegpt.training.callbacks import Callback, JsonLinesLog, Record
 from litegpt.training.config import CHOICES, TrainConfig
 from litegpt.training.data import TextWindows
 from litegpt.training.interrupt import interrupts_deferred
+from litegpt.training.lion import Lion
+from litegpt.training.muon import Muon
 from litegpt.training.optimizer import AdamW, Optimizer
 from litegpt.training.optimizers import OPTIMIZERS
 from litegpt.training.parallel import DataParallel, launched
@@ -18,6 +20,8 @@ __all__ = [
     "Callback",
     "DataParallel",
     "JsonLinesLog",
+    "Lion",
+    "Muon",
     "Optimizer",
     "Record",
     "TextWindows",

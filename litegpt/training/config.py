@@ -16,8 +16,11 @@ class TrainConfig:
 
     A step's gradients are those of batch_size windows, or of `accumulate` times as many, read one
     batch after the other. learning_rate rises over warmup_steps, then falls as schedule (of
-    SCHEDULES) says to min_learning_rate at max_steps. optimizer is one of OPTIMIZERS. grad_clip
-    is the largest norm of all gradients together (0: no limit). The validation loss is taken every
+    SCHEDULES) says to min_learning_rate at max_steps; decay_share is the part of these steps in
+    which "wsd" falls. optimizer is one of OPTIMIZERS. grad_clip
+    is the largest norm of all gradients together (0: no limit). recompute: see
+    GPTModel.forward_train. freeze: patterns of parameters' names (`blocks.0.*`) that stay as they
+    are. The validation loss is taken every
     eval_interval steps and at the end, over eval_steps batches. A record of the run is made every
     log_interval steps. Everything random comes from seed.
     """
@@ -29,11 +32,14 @@ class TrainConfig:
     min_learning_rate: float = 1e-4
     warmup_steps: int = 100
     schedule: str = "cosine"
+    decay_share: float = 0.2
     optimizer: str = "adamw"
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.99
     grad_clip: float = 1.0
+    recompute: bool = False
+    freeze: tuple[str, ...] = ()
     eval_interval: int = 250
     eval_steps: int = 20
     log_interval: int = 10
@@ -55,6 +61,8 @@ class TrainConfig:
             if field.type is str and value not in CHOICES[field.name]:
                 allowed = ", ".join(CHOICES[field.name])
                 raise ValueError(f"{field.name} must be one of {allowed}, not {value!r}")
+        if self.decay_share > 1:
+            raise ValueError(f"decay_share must be from 0 to 1, not {self.decay_share!r}")
         for name in ("beta1", "beta2"):
             if getattr(self, name) >= 1:
                 raise ValueError(f"{name} must be below 1, not {getattr(self, name)!r}")

@@ -7,12 +7,14 @@ import numpy as np
 
 from litegpt import kernels
 from litegpt.nn import Parameter
+from litegpt.nn.parameter import check_any_trainable
 
 
 class Optimizer(ABC):
     """Moves parameters against their gradients; `moments` is what it remembers of them.
 
-    parameters: (name, Parameter) pairs, as model.named_parameters() gives them. A step in full:
+    parameters: (name, Parameter) pairs, as model.named_parameters() gives them; those that aren't
+    trainable are passed over; none left is a RuntimeError. A step in full:
 
         loss = model.loss_and_backward(inputs, targets)
         optimizer.step()
@@ -25,7 +27,9 @@ class Optimizer(ABC):
         learning_rate: float,
         weight_decay: float,
     ) -> None:
-        self.parameters = dict(parameters)
+        given = dict(parameters)
+        check_any_trainable(given.values())
+        self.parameters = {name: p for name, p in given.items() if p.trainable}
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.steps = 0  # taken so far

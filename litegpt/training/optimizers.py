@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 from litegpt.nn import Parameter
+from litegpt.training.lion import Lion
+from litegpt.training.muon import Muon
 from litegpt.training.optimizer import AdamW, Optimizer
 
 if TYPE_CHECKING:
@@ -22,4 +24,22 @@ def _adamw(parameters: NamedParameters, config: "TrainConfig") -> Optimizer:
     )
 
 
-OPTIMIZERS: dict[str, Callable[[NamedParameters, "TrainConfig"], Optimizer]] = {"adamw": _adamw}
+def _lion(parameters: NamedParameters, config: "TrainConfig") -> Optimizer:
+    return Lion(parameters, config.learning_rate, config.beta1, config.beta2, config.weight_decay)
+
+
+def _muon(parameters: NamedParameters, config: "TrainConfig") -> Optimizer:
+    return Muon(
+        parameters,
+        config.learning_rate,
+        config.beta1,
+        config.beta2,
+        weight_decay=config.weight_decay,
+    )
+
+
+OPTIMIZERS: dict[str, Callable[[NamedParameters, "TrainConfig"], Optimizer]] = {
+    "adamw": _adamw,
+    "lion": _lion,
+    "muon": _muon,
+}

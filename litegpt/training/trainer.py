@@ -9,6 +9,7 @@ import numpy as np
 
 from litegpt import kernels
 from litegpt.models import GPTModel
+from litegpt.nn.frozen import FrozenParameter
 from litegpt.training.callbacks import Callback, Record
 from litegpt.training.config import TrainConfig
 from litegpt.training.interrupt import interrupts_deferred
@@ -55,6 +56,7 @@ class Trainer:
         self.model, self.data, self.callbacks = model, data, callbacks
         self.ranks = ranks or Alone()
         self.config = config = config or TrainConfig()
+        model.freeze(*config.freeze)
         self.optimizer = OPTIMIZERS[config.optimizer](model.named_parameters(), config)
         self.step = 0  # steps taken
         self.loss = math.nan  # of the last step
@@ -108,9 +110,10 @@ class Trainer:
             backend=kernels.backend(),  # another rounds otherwise, and the copies would drift apart
         )
         moments, step = self.optimizer.state_dict(), np.array(self.step)
+        kept = (p for p in self.model.parameters() if not isinstance(p, FrozenParameter))
         self.ranks.begin(
             self.optimizer.parameters.values(),
-            [*self.model.state_dict().values(), *moments.values(), step],
+            [*(p.data for p in kept), *moments.values(), step],
         )
         self.optimizer.load_state_dict(moments)
         self.step = int(step)
@@ -146,6 +149,7 @@ class Trainer:
             config.min_learning_rate,
             config.warmup_steps,
             config.max_steps,
+            config.decay_share,
         )
         loss = self._gradients(batch)
         grad_norm = self.optimizer.grad_norm()
@@ -185,6 +189,7 @@ class Trainer:
                     scale=share,
                     seed=self._rng("dropout", number),
                     when_complete=self.ranks.completed if number == mine[-1] else None,
+                    recompute=self.config.recompute,
                 )
         self.ranks.add_gradients()
         return self.ranks.total([loss])[0]

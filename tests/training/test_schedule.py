@@ -38,3 +38,26 @@ def test_without_warmup_it_starts_at_the_peak() -> None:
 def test_a_run_shorter_than_its_warmup_only_rises() -> None:
     rates = [scheduled_rate("cosine", step, 1.0, 0.1, 100, 10) for step in range(10)]
     assert rates == pytest.approx([(step + 1) / 101 for step in range(10)])
+
+
+@pytest.mark.parametrize("schedule, at", [
+    ("linear", {0: 1 / 11, 9: 10 / 11, 10: 1.0, 35: 0.775, 60: 0.55, 110: 0.1, 200: 0.1}),
+    ("constant", {0: 1 / 11, 10: 1.0, 60: 1.0, 110: 1.0, 10**6: 1.0}),
+    ("wsd", {0: 1 / 11, 10: 1.0, 84: 1.0, 85: 1.0, 86: 0.964, 110: 0.1, 200: 0.1}),
+])  # fmt: skip
+def test_the_other_ways_down(schedule: str, at: dict[int, float]) -> None:
+    """100 steps after a rise of 10; wsd falls over the last quarter."""
+    for step, wanted in at.items():
+        rate = scheduled_rate(schedule, step, 1.0, 0.1, 10, 110, decay_share=0.25)
+        assert rate == pytest.approx(wanted, rel=1e-12), step
+
+
+def test_wsd_without_a_fall_is_constant_and_with_nothing_else_linear() -> None:
+    for step in range(0, 111, 10):
+        arguments = (step, 1.0, 0.1, 10, 110)
+        assert scheduled_rate("wsd", *arguments, 0.0) == pytest.approx(
+            scheduled_rate("constant", *arguments)
+        )
+        assert scheduled_rate("wsd", *arguments, 1.0) == pytest.approx(
+            scheduled_rate("linear", *arguments)
+        )
