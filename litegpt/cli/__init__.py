@@ -65,6 +65,8 @@ def command_parser() -> argparse.ArgumentParser:
         evaluate,
         generate,
         info,
+        sample_view,
+        score,
         tokenizer,
         train,
     )
@@ -77,7 +79,9 @@ def command_parser() -> argparse.ArgumentParser:
         generate,
         chat,
         evaluate,
+        score,
         attention,
+        sample_view,
         convert,
         info,
         bench,

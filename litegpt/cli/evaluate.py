@@ -8,7 +8,7 @@ from litegpt.cli.errors import bad_values, check_backend
 from litegpt.cli.generate import add_model, load
 from litegpt.cli.output import say
 from litegpt.cli.train import read_text
-from litegpt.generation import evaluate
+from litegpt.generation import Evaluation, evaluate
 
 
 def add_parser(verbs: Any) -> None:
@@ -39,18 +39,23 @@ def run(arguments: argparse.Namespace) -> int:
     model = load(arguments)
     with bad_values(name):
         found = evaluate(model.model, model.tokenizer, text, arguments.context, arguments.stride)
-    facts = {
+    say(json.dumps(facts(found), indent=2) if arguments.json else f"{name}: {in_words(found)}")
+    return 0
+
+
+def facts(found: Evaluation) -> dict[str, float]:
+    """As --json prints them."""
+    return {
         "tokens": found.tokens,
         "bytes": found.bytes,
         "loss": found.loss,
         "perplexity": found.perplexity,
         "bits_per_byte": found.bits_per_byte,
     }
-    if arguments.json:
-        say(json.dumps(facts, indent=2))
-        return 0
-    say(
-        f"{name}: {found.tokens:,} tokens scored; loss {found.loss:.4f}, "
+
+
+def in_words(found: Evaluation) -> str:
+    return (
+        f"{found.tokens:,} tokens scored; loss {found.loss:.4f}, "
         f"perplexity {found.perplexity:.3f}, {found.bits_per_byte:.4f} bits per byte"
     )
-    return 0

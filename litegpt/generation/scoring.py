@@ -69,6 +69,12 @@ class Evaluation:
     bytes: int
     nats: float
 
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, ids: np.ndarray, logprobs: np.ndarray) -> "Evaluation":
+        """Of ids (T,) and the log-probability (T,) of each."""
+        length = sum(len(tokenizer.token_bytes(int(i))) for i in ids)
+        return cls(len(ids), length, -float(logprobs.sum(dtype=np.float64)))
+
     @property
     def loss(self) -> float:
         """Nats per token."""
@@ -100,5 +106,4 @@ def evaluate(
         raise ValueError("the text must have two tokens or more to be scored")
     scores = score_ids(model, ids, context, stride)
     scored = ids[max(1, len(tokenizer.prefix)) :]
-    nats = -float(scores[len(scores) - len(scored) :].sum(dtype=np.float64))
-    return Evaluation(len(scored), sum(len(tokenizer.token_bytes(int(i))) for i in scored), nats)
+    return Evaluation.of(tokenizer, scored, scores[len(scores) - len(scored) :])

@@ -1,6 +1,25 @@
 """Pictures: pages and plots of what was trained and what a model does."""
 
 from litegpt.pictures.attention import attention_page, plot_attention
+from litegpt.pictures.distribution import NextToken, bars
 from litegpt.pictures.page import write_page
+from litegpt.pictures.surprise import (
+    most_surprising,
+    print_tinted,
+    score_page,
+    surprises,
+)
+from litegpt.pictures.tokens import one_line
 
-__all__ = ["attention_page", "plot_attention", "write_page"]
+__all__ = [
+    "NextToken",
+    "attention_page",
+    "bars",
+    "most_surprising",
+    "one_line",
+    "plot_attention",
+    "print_tinted",
+    "score_page",
+    "surprises",
+    "write_page",
+]

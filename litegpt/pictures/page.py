@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Self
@@ -66,7 +67,7 @@ def join(*parts: object) -> Html:
     return Html("".join(map(escape, parts)))
 
 
-def table(rows: list[tuple[object, ...]], head: tuple[object, ...] = ()) -> Html:
+def table(rows: Sequence[tuple[object, ...]], head: tuple[object, ...] = ()) -> Html:
     """A table of rows; the first cell of each names it."""
     body = [
         element("tr", element("th", row[0], scope="row"), *(element("td", c) for c in row[1:]))

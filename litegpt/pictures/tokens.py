@@ -5,14 +5,13 @@ from typing import NamedTuple
 
 from litegpt.text import StreamDecoder, Tokenizer
 
-_NAMED = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 _DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def token_label(tokenizer: Tokenizer, token_id: int) -> str:
     """One token by itself: blanks get a sign, bytes that are no whole character their number."""
     text = tokenizer.token_bytes(token_id).decode("utf-8", "backslashreplace")
-    return printable("".join(_NAMED.get(character, character) for character in text)) or "∅"
+    return one_line(text).replace(" ", "␣") or "∅"
 
 
 def printable(text: str) -> str:
@@ -34,6 +33,11 @@ def _printable(character: str) -> str:
     if code < 0xA0 or character in _DIRECTIONS or 0xD800 <= code < 0xE000:
         return f"⟨U+{code:04X}⟩"
     return character
+
+
+def one_line(text: str) -> str:
+    """The same with signs for line ends and tabs."""
+    return printable(text).replace("\n", "⏎").replace("\t", "⇥")
 
 
 class Piece(NamedTuple):

@@ -38,3 +38,10 @@ def test_char_tokens_pass_straight_through(text: str) -> None:
 def test_unknown_id() -> None:
     with pytest.raises(IndexError, match="id 256"):
         StreamDecoder(ByteTokenizer()).feed(256)
+
+
+def test_a_character_that_has_begun_is_pending() -> None:
+    stream = StreamDecoder(ByteTokenizer())
+    assert [(stream.feed(byte), stream.pending) for byte in "aé".encode()] == [
+        ("a", False), ("", True), ("é", False),
+    ]  # fmt: skip

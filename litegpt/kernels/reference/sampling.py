@@ -46,15 +46,27 @@ def sample(
     return ids, logprobs
 
 
-def _draw(scores: np.ndarray, uniform: float, top_k: int, top_p: float, min_p: float) -> int:
-    """An id by its weight exp(score), the largest score being 0."""
-    order = np.argsort(-scores, kind="stable")[:top_k]  # most probable first
-    weights = np.exp(scores[order])
+def ranked(
+    scores: np.ndarray, top_k: int, top_p: float, min_p: float
+) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Ids (V,), the most probable first, and how many of them are left by each filter in turn.
+
+    scores (V,) are logits over temperature, minus their largest. A filter leaves the first few.
+    """
+    order = np.argsort(-scores, kind="stable")
+    weights = np.exp(scores[order[:top_k]])
+    after_k = weights.size
     if top_p < 1:
         before = np.cumsum(weights) - weights  # weight of the more probable ones
         weights = weights[before < top_p * weights.sum()]
-    weights = weights[weights >= min_p * weights[0]]
-    kept = np.sort(order[: weights.size])
+    after_p = weights.size
+    return order, (after_k, after_p, int((weights >= min_p * weights[0]).sum()))
+
+
+def _draw(scores: np.ndarray, uniform: float, top_k: int, top_p: float, min_p: float) -> int:
+    """An id by its weight exp(score), the largest score being 0."""
+    order, (_, _, left) = ranked(scores, top_k, top_p, min_p)
+    kept = np.sort(order[:left])
     running = np.cumsum(np.exp(scores[kept]))
     return int(
         kept[np.searchsorted(running, uniform * running[-1], side="right").clip(max=kept.size - 1)]
