@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # who reads the names without running anything
         create_causal_mask,
         create_padding_mask,
     )
-    from litegpt.pictures import plot_attention
+    from litegpt.pictures import plot_attention, plot_run
     from litegpt.text import ByteTokenizer, CharTokenizer, load_tokenizer
     from litegpt.training import AdamW, Lion, Muon, TextWindows, TrainConfig, Trainer
 
@@ -83,6 +83,7 @@ __all__ = [
     "load_tokenizer",
     "num_threads",
     "plot_attention",
+    "plot_run",
     "set_num_threads",
     "use_backend",
 ]

@@ -65,6 +65,7 @@ def command_parser() -> argparse.ArgumentParser:
         evaluate,
         generate,
         info,
+        report,
         sample_view,
         score,
         tokenizer,
@@ -75,6 +76,7 @@ def command_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
     for verb in (
         train,
+        report,
         tokenizer,
         generate,
         chat,

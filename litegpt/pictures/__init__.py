@@ -3,6 +3,8 @@
 from litegpt.pictures.attention import attention_page, plot_attention
 from litegpt.pictures.distribution import NextToken, bars
 from litegpt.pictures.page import write_page
+from litegpt.pictures.run_page import run_page
+from litegpt.pictures.run_plot import plot_run
 from litegpt.pictures.surprise import (
     most_surprising,
     print_tinted,
@@ -18,7 +20,9 @@ __all__ = [
     "most_surprising",
     "one_line",
     "plot_attention",
+    "plot_run",
     "print_tinted",
+    "run_page",
     "score_page",
     "surprises",
     "write_page",
