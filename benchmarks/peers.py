@@ -103,11 +103,11 @@ class Contest:
 
     def _medians(self, row: Row, names: Sequence[str]) -> dict[str, float]:
         workers = {name: self._workers[name] for name in names}
-        calls = {name: _calls(worker) for name, worker in workers.items()}
+        calls = {name: _calls(worker) if row.is_time else 1 for name, worker in workers.items()}
         samples: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(self._repetitions):
             for name, worker in workers.items():
-                samples[name].append(worker.seconds(calls[name]))
+                samples[name].append(worker.measure(calls[name]))
         for worker in workers.values():
             worker.forget()
         return {name: statistics.median(taken) for name, taken in samples.items()}
@@ -125,9 +125,9 @@ def check(answer: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
 
 def _calls(worker: Worker) -> int:
     """How many calls make a sample; they warm up on the way."""
-    seconds = worker.seconds(1)
+    seconds = worker.measure(1)
     if seconds < _LEAST:
-        seconds = worker.seconds(3)
+        seconds = worker.measure(3)
     return max(1, round(_LEAST / seconds))
 
 

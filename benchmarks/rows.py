@@ -15,7 +15,7 @@ ABSOLUTE = ""
 @dataclass(frozen=True)
 class Wanted:
     """LiteGPT's figure against `factor` times another's: at least that if it is a rate, at most
-    that if it is a time."""
+    that if it is a time or memory."""
 
     factor: float
     of: str  # a contender, BEST, or ABSOLUTE
@@ -23,7 +23,8 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Row:
-    """A task with its options; amount / seconds is the figure of a rate, seconds that of a time.
+    """A task with its options; amount / seconds is the figure of a rate, seconds that of a time,
+    and of memory the task says it itself.
 
     tolerance is the largest difference between LiteGPT's answer and a peer's, relative to their
     size. limit holds machine.limit's options.
@@ -32,7 +33,7 @@ class Row:
     name: str
     task: str
     options: dict[str, Any]
-    unit: str  # "tokens/s", "s" or "ms"
+    unit: str  # "tokens/s", "s", "ms" or "MB"
     peers: tuple[str, ...]
     wanted: tuple[Wanted, ...]
     amount: float = 1.0
@@ -43,10 +44,15 @@ class Row:
     def is_rate(self) -> bool:
         return self.unit.endswith("/s")
 
-    def figure(self, seconds: float) -> float:
+    @property
+    def is_time(self) -> bool:
+        """Whether seconds are what is measured."""
+        return self.unit != "MB"
+
+    def figure(self, measured: float) -> float:
         if self.is_rate:
-            return self.amount / seconds
-        return seconds * {"s": 1.0, "ms": 1e3}[self.unit]
+            return self.amount / measured
+        return measured * {"s": 1.0, "ms": 1e3, "MB": 1.0}[self.unit]
 
     def best_peer(self, figures: Figures) -> str | None:
         """The fastest of the peers that were measured."""
@@ -131,6 +137,15 @@ def _prefill(name: str, weights: str, peers: tuple[str, ...], factor: float) -> 
         limit={"flops": flops} if weights == "float32" else {},
         tolerance=_TOLERANCES[weights],
     )
+
+
+def _smollm2(
+    name: str, task: str, unit: str, factor: float, amount: float = 1.0, **options: int
+) -> Row:
+    """SmolLM2-135M-Instruct from the file that both read; both round activations to 8 bits."""
+    wanted = (Wanted(factor, "llama.cpp"),)
+    peers = ("llama.cpp",)
+    return Row(f"SmolLM2, {name}", task, options, unit, peers, wanted, amount, tolerance=0.05)
 
 
 def _attention_flops(batch: int, heads: int, length: int, width: int) -> float:
@@ -227,6 +242,10 @@ ROWS = [
     _elementwise("GELU", "gelu", 2048, 3072, 0.3),
     _sampling("sampling, k=50 p=0.95", 50, 0.95, 0.06),
     _sampling("sampling, p=0.95", 0, 0.95, 0.15),
+    _smollm2("reading 512", "smollm2_read", "tokens/s", 4, 512, length=512),
+    _smollm2("writing", "smollm2_write", "tokens/s", 1.8, 32, new=32),
+    _smollm2("import to first token", "smollm2_first_token", "s", 1),
+    _smollm2("resident memory", "smollm2_memory", "MB", 1.3, new=64),
     Row(
         "generation, small model",
         "generation",

@@ -7,6 +7,7 @@ returns a Task. Inputs and weights are the same for everybody (inputs.py).
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
@@ -15,12 +16,14 @@ import numpy as np
 class Task:
     """run is what is timed; answer shows that it is the right thing (None: nothing to compare).
 
-    keeps is what has to live as long as the task.
+    keeps is what has to live as long as the task. With `measures`, run returns the row's figure,
+    which isn't a time then.
     """
 
-    run: Callable[[], object]
+    run: Callable[[], Any]
     answer: Callable[[], np.ndarray] | None = None
     keeps: object = None
+    measures: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 from litegpt import GPTModel
 
 FOLDER = "LITEGPT_PEERS_FOLDER"  # the environment variable that says where models are kept
+SMOLLM2 = "LITEGPT_SMOLLM2"  # and the one that says where its file is
 CONTEXT = 16  # tokens after which logits are compared
 
 # Both tied to their embedding and without dropout: GPT-2's own shape, and that of nanoGPT's recipe
@@ -46,6 +47,14 @@ def directory(model: str) -> Path:
             if parameter.data.ndim == 1:  # biases aren't 0, nor gains 1: forgotten ones would show
                 parameter.data += 0.02 * rng.standard_normal(parameter.data.shape, np.float32)
         made.save_pretrained(path)
+    return path
+
+
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct's GGUF file, which the environment variable LITEGPT_SMOLLM2 names."""
+    path = Path(os.environ.get(SMOLLM2) or "")
+    if not path.is_file():
+        raise FileNotFoundError(f"the environment variable {SMOLLM2} names no GGUF file")
     return path
 
 

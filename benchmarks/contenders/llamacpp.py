@@ -10,7 +10,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter, quants
 from safetensors.numpy import load_file
 
-from contenders import Task, inputs
+from contenders import Task, fresh, inputs
 
 FORMATS = {"float32": "F32", "q8": "Q8_0", "q4": "Q4_0"}
 NAMES = {  # Hugging Face's names of a block's layers -> GGUF's
@@ -22,6 +22,15 @@ NAMES = {  # Hugging Face's names of a block's layers -> GGUF's
     "mlp.c_proj": "ffn_down",
 }
 TABLES = {"wte": "token_embd", "wpe": "position_embd", "ln_f": "output_norm"}
+
+_SMOLLM2_TOKENS = 49_152
+_FROM_THE_FILE = """
+import sys
+from llama_cpp import Llama
+threads = int(sys.argv[4])
+model = Llama(sys.argv[1], n_threads=threads, n_threads_batch=threads, verbose=False)
+text = model(sys.argv[2], max_tokens=int(sys.argv[3]), temperature=0)["choices"][0]["text"]
+"""
 
 
 def _gguf_name(name: str) -> str:
@@ -78,11 +87,11 @@ def _silent(level: int, text: bytes, data: ctypes.c_void_p) -> None:
 class _Context:
     """A model with room for `rows` sequences of `length` tokens."""
 
-    def __init__(self, weights: str, rows: int, length: int) -> None:
+    def __init__(self, file: Path, rows: int, length: int) -> None:
         llama_cpp.llama_log_set(_silent, ctypes.c_void_p(0))
         llama_cpp.llama_backend_init()
         parameters = llama_cpp.llama_model_default_params()
-        self.model = llama_cpp.llama_model_load_from_file(str(_gguf(weights)).encode(), parameters)
+        self.model = llama_cpp.llama_model_load_from_file(str(file).encode(), parameters)
         if not self.model:
             raise RuntimeError("llama.cpp can't load the model")
         options = llama_cpp.llama_context_default_params()
@@ -137,8 +146,12 @@ def _next_logits(context: _Context, ids: np.ndarray) -> np.ndarray:
 
 
 def decode(weights: str, rows: int, new: int) -> Task:
-    context = _Context(weights, rows, max(new, inputs.CONTEXT))
-    ids = inputs.tokens(rows, inputs.CONTEXT)
+    return _writing(_gguf(weights), inputs.tokens(rows, inputs.CONTEXT), new)
+
+
+def _writing(file: Path, ids: np.ndarray, new: int) -> Task:
+    rows = len(ids)
+    context = _Context(file, rows, max(new, inputs.CONTEXT))
 
     def run() -> None:
         context.clear()
@@ -151,11 +164,30 @@ def decode(weights: str, rows: int, new: int) -> Task:
 
 
 def prefill(weights: str, length: int) -> Task:
-    context = _Context(weights, 1, length)
-    ids = inputs.tokens(1, length)
+    return _reading(_gguf(weights), inputs.tokens(1, length))
+
+
+def _reading(file: Path, ids: np.ndarray) -> Task:
+    context = _Context(file, *ids.shape)
 
     def run() -> None:
         context.clear()
         context.decode(ids, 0)
 
     return Task(run, lambda: _next_logits(context, ids))
+
+
+def smollm2_read(length: int) -> Task:
+    return _reading(inputs.smollm2(), inputs.tokens(1, length, _SMOLLM2_TOKENS))
+
+
+def smollm2_write(new: int) -> Task:
+    return _writing(inputs.smollm2(), inputs.tokens(1, inputs.CONTEXT, _SMOLLM2_TOKENS), new)
+
+
+def smollm2_first_token() -> Task:
+    return fresh.first_token(_FROM_THE_FILE)
+
+
+def smollm2_memory(new: int) -> Task:
+    return fresh.memory(_FROM_THE_FILE, new)

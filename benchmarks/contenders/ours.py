@@ -4,10 +4,17 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from contenders import Task, inputs
+from contenders import Task, fresh, inputs
 from litegpt import AdamW, GPTModel, kernels
 
 SMALL = (500, 128, 4, 4, 64, 256)  # vocab_size, max_seq_len, layers, heads, hidden_dim, ffn_dim
+
+_FROM_THE_FILE = """
+import sys
+from litegpt import TextModel
+model = TextModel.from_pretrained(sys.argv[1])
+text = model.complete([sys.argv[2]], max_new_tokens=int(sys.argv[3]), temperature=0)[0].text
+"""
 
 
 def _model(weights: str) -> GPTModel:
@@ -23,11 +30,14 @@ def _packed(model: GPTModel) -> ExitStack:
 
 
 def decode(weights: str, rows: int, new: int) -> Task:
-    model = _model(weights)
-    ids = inputs.tokens(rows, inputs.CONTEXT)
+    return _writing(_model(weights), inputs.tokens(rows, inputs.CONTEXT), new)
+
+
+def _writing(model: GPTModel, ids: np.ndarray, new: int) -> Task:
+    """`new` tokens after the first id of each row; answers are about all of ids (B, T)."""
 
     def answer() -> np.ndarray:
-        cache = model.new_cache(rows, inputs.CONTEXT)
+        cache = model.new_cache(*ids.shape)
         model.next_logits(ids[:, :-1], cache)
         return inputs.centred(model.next_logits(ids[:, -1:], cache))
 
@@ -36,15 +46,35 @@ def decode(weights: str, rows: int, new: int) -> Task:
 
 
 def prefill(weights: str, length: int) -> Task:
-    model = _model(weights)
-    ids = inputs.tokens(1, length)
-    cache = model.new_cache(1, length)
+    return _reading(_model(weights), inputs.tokens(1, length))
+
+
+def _reading(model: GPTModel, ids: np.ndarray) -> Task:
+    cache = model.new_cache(*ids.shape)
 
     def run() -> np.ndarray:
         cache.reset()
         return model.next_logits(ids, cache)
 
     return Task(run, lambda: inputs.centred(run()), _packed(model))
+
+
+def smollm2_read(length: int) -> Task:
+    model = GPTModel.from_pretrained(inputs.smollm2())
+    return _reading(model, inputs.tokens(1, length, model.vocab_size))
+
+
+def smollm2_write(new: int) -> Task:
+    model = GPTModel.from_pretrained(inputs.smollm2())
+    return _writing(model, inputs.tokens(1, inputs.CONTEXT, model.vocab_size), new)
+
+
+def smollm2_first_token() -> Task:
+    return fresh.first_token(_FROM_THE_FILE)
+
+
+def smollm2_memory(new: int) -> Task:
+    return fresh.memory(_FROM_THE_FILE, new)
 
 
 def training(model: str, rows: int, length: int) -> Task:

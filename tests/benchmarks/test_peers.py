@@ -14,7 +14,17 @@ import numpy as np
 import peers
 import pytest
 import rows
-from contenders import CONTENDERS, LIMIT, LITEGPT, inputs, machine, ours, worker
+from contenders import (
+    CONTENDERS,
+    LIMIT,
+    LITEGPT,
+    Task,
+    fresh,
+    inputs,
+    machine,
+    ours,
+    worker,
+)
 from rows import ABSOLUTE, BEST, ROWS, Row, Wanted
 
 from litegpt.kernels import reference
@@ -109,6 +119,9 @@ def test_figures_of_rates_and_times() -> None:
     assert RATE.figure(0.5) == 64
     assert TIME.figure(0.5) == 500
     assert replace(TIME, unit="s").figure(0.5) == 0.5
+    memory = replace(TIME, unit="MB")
+    assert memory.figure(170) == 170
+    assert (RATE.is_time, TIME.is_time, memory.is_time) == (True, True, False)
 
 
 def test_json_has_what_is_promised() -> None:
@@ -195,11 +208,36 @@ def test_a_worker_answers_errs_and_goes_on(tmp_path: Path) -> None:
     worker.serve("ours", io.StringIO("".join(json.dumps(r) + "\n" for r in requests)), replies)
     first, timed, error, again, forgotten = map(json.loads, replies.getvalue().splitlines())
     assert first == again == {"answered": True}
-    assert list(timed) == ["seconds"]
+    assert list(timed) == ["measured"]
     assert error["error"].startswith("AttributeError: ")
     assert forgotten == {}
     expected = reference.softmax(inputs.normal(*SOFTMAX.values()))
     np.testing.assert_allclose(np.load(answer), expected, rtol=1e-5)
+
+
+def test_a_task_may_measure_something_else_than_time(monkeypatch: Any) -> None:
+    monkeypatch.setattr(ours, "memory", lambda: Task(lambda: 123.5, measures=True), raising=False)
+    requests, replies = [{"prepare": "memory"}, {"calls": 1}], io.StringIO()
+    worker.serve("ours", io.StringIO("".join(json.dumps(r) + "\n" for r in requests)), replies)
+    assert [json.loads(line) for line in replies.getvalue().splitlines()] == [
+        {"answered": False},
+        {"measured": 123.5},
+    ]
+
+
+def test_a_program_of_its_own_says_what_it_wrote_and_how_much_memory_it_had(
+    monkeypatch: Any, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv(inputs.SMOLLM2, str(tmp_path / "absent"))
+    program = "import sys; text = '|'.join(sys.argv[2:]); held = bytearray(50_000_000)"
+    with pytest.raises(FileNotFoundError, match="LITEGPT_SMOLLM2 names no GGUF file"):
+        fresh.memory(program, 7).run()
+    monkeypatch.setenv(inputs.SMOLLM2, __file__)
+    text = "".join(map(chr, fresh.first_token(program).answer().astype(int)))
+    assert text == "The capital of France is|1|1"
+    assert 50 < fresh.memory(program, 7).run() < 100
+    assert fresh.memory(program.replace("50_", "90_"), 7).run() > 90
 
 
 def test_a_worker_is_a_process_that_waits_stopped_and_leaves_nothing(tmp_path: Path) -> None:
@@ -212,7 +250,7 @@ def test_a_worker_is_a_process_that_waits_stopped_and_leaves_nothing(tmp_path: P
         with pytest.raises(
             worker.ContenderError, match=r"its process ended; .*ours\.log says more"
         ):
-            process.seconds(1)
+            process.measure(1)
     assert process._process.returncode == -signal.SIGKILL
     assert [path.name for path in tmp_path.iterdir()] == ["ours.log"]
 
