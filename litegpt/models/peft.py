@@ -1,0 +1,206 @@
+"""LoRA adapters of a model, and their files in the format of the library PEFT.
+
+A directory: adapter_config.json, and adapter_model.safetensors with tensors called, in the base
+model's names as Hugging Face has them, base_model.model.NAME.lora_A.weight (r, K) and .lora_B.weight
+(N, r). (github.com/huggingface/peft, docs/source/developer_guides/checkpoint.md)
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from litegpt.formats import (
+    ModelFormatError,
+    SafetensorsFile,
+    check_tensors,
+    read_json,
+    write_together,
+)
+from litegpt.models import pretrained
+from litegpt.nn.linear import Linear
+from litegpt.nn.lora import LoRALinear, LowRank
+from litegpt.nn.random import Seed, generator
+
+if TYPE_CHECKING:
+    from litegpt.models.config import GPTConfig
+    from litegpt.models.gpt import GPTModel
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ALL_LINEAR = "all-linear"  # PEFT's word for every dense layer but the head
+_PREFIX = "base_model.model."
+_HEAD = "lm_head"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRAConfig:
+    """Which dense layers are adapted, and how; a value that makes no sense: ValueError.
+
+    r is the rank of what is added, which counts alpha / r times; dropout is that of an adapter's
+    input. targets are the layers' names, or ends of them, in the model's files: q_proj, mlp.c_proj,
+    or "all-linear" for all but the head.
+    """
+
+    r: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = (ALL_LINEAR,)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.r, int | np.integer) or self.r < 1:
+            raise ValueError(f"r must be an integer of 1 or more, not {self.r!r}")
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"alpha must be a positive number, not {self.alpha!r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be from 0 to below 1, not {self.dropout!r}")
+        if isinstance(self.targets, str) or not self.targets:
+            raise ValueError(f"targets must be a list of names, not {self.targets!r}")
+
+
+@dataclass(frozen=True)
+class _Projection:
+    """A dense layer of the files: its name there, and its place among ours."""
+
+    name: str  # model.layers.0.self_attn.q_proj
+    path: str  # blocks.0.attention.qkv
+    inputs: int
+    columns: tuple[int, int]
+
+    @property
+    def outputs(self) -> int:
+        return self.columns[1] - self.columns[0]
+
+    def is_called(self, target: str) -> bool:
+        if target == ALL_LINEAR:
+            return self.name != _HEAD
+        return f".{self.name}".endswith(f".{target}")
+
+
+def _projections(config: "GPTConfig") -> list[_Projection]:
+    """Every dense layer, in the order of the family's files."""
+    found = []
+    for tensor in pretrained.family_of(config).tensors(config):
+        name, _, kind = tensor.name.rpartition(".")
+        inside = tensor.parameter.startswith("blocks.") and len(tensor.shape) == 2
+        if kind != "weight" or not (inside or name == _HEAD):
+            continue
+        inputs, outputs = tensor.shape[::-1] if tensor.transposed else tensor.shape
+        if name == _HEAD:
+            path, (outputs, inputs) = "head", (config.vocab_size, config.hidden_dim)
+        else:
+            path = tensor.parameter.removesuffix(".weight")
+        found.append(_Projection(name, path, inputs, tensor.columns or (0, outputs)))
+    return found
+
+
+def _part(model: "GPTModel", path: str) -> tuple[Any, str]:
+    """The module that has the layer, and the layer's name in it."""
+    *outer, name = path.split(".")
+    part: Any = model
+    for step in outer:
+        part = part[int(step)] if isinstance(part, list) else getattr(part, step)
+    return part, name
+
+
+def _adapted(model: "GPTModel") -> dict[str, LowRank]:
+    """PEFT's name of a layer -> its adapter, in the order of the files."""
+    found = {}
+    for projection in _projections(model.config):
+        parent, name = _part(model, projection.path)
+        layer = getattr(parent, name)
+        for adapter in layer.adapters if isinstance(layer, LoRALinear) else ():
+            if adapter.columns == projection.columns:
+                found[projection.name] = adapter
+    return found
+
+
+def has_adapters(model: "GPTModel") -> bool:
+    return any(isinstance(module, LoRALinear) for module in model.modules())
+
+
+def _attach(model: "GPTModel", adapters: Iterable[tuple[_Projection, LowRank]]) -> None:
+    model.freeze("*")
+    for projection, adapter in adapters:
+        parent, name = _part(model, projection.path)
+        if not isinstance(getattr(parent, name), LoRALinear):
+            setattr(parent, name, LoRALinear.of(getattr(parent, name)))
+        getattr(parent, name).adapters.append(adapter)
+    model.train(model.training)  # the new parts are in the model's mode
+
+
+def _check_plain(model: "GPTModel") -> None:
+    if has_adapters(model):
+        raise ValueError("the model has LoRA adapters already: merge them, or load it again")
+
+
+def add_lora(model: "GPTModel", config: LoRAConfig | None = None, seed: Seed = None) -> None:
+    """Freezes the model and puts new adapters beside its layers: those alone are trained then.
+
+    At first they add nothing. The model may be one kept for inference (see GPTModel.quantize).
+    ValueError for a target that no layer is called, and for a model that has adapters.
+    """
+    config = config or LoRAConfig()
+    _check_plain(model)
+    every = _projections(model.config)
+    for target in config.targets:
+        if not any(p.is_called(target) for p in every):
+            names = sorted({p.name.rpartition(".")[2] for p in every})
+            raise ValueError(
+                f"targets: no dense layer is called {target!r}; there are "
+                f"{', '.join(names)}, or {ALL_LINEAR} for all but {_HEAD}"
+            )
+    chosen = [p for p in every if any(p.is_called(target) for target in config.targets)]
+    if model.config.tie_embeddings and any(p.name == _HEAD for p in chosen):
+        raise ValueError(f"targets: {_HEAD} is the embedding's table, and can't be adapted alone")
+    rng = generator(seed)
+    scale = config.alpha / config.r
+    _attach(model, [
+        (p, LowRank(p.inputs, p.columns, config.r, scale, config.dropout, rng)) for p in chosen
+    ])  # fmt: skip
+
+
+def save_lora(
+    model: "GPTModel", directory: str | os.PathLike[str], base: str | None = None
+) -> None:
+    """Writes the adapters as PEFT does; both files are there whole, or as they were before.
+
+    base says which model they belong to: a path, or a name on the hub. ValueError for a model
+    without adapters.
+    """
+    directory, adapters = Path(directory), _adapted(model)
+    if not adapters:
+        raise ValueError("the model has no LoRA adapters to save")
+    some = next(iter(adapters.values()))
+    r = some.a.shape[1]
+    family = pretrained.family_of(model.config)
+    fields = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": r,
+        "lora_alpha": some.scale * r,
+        "lora_dropout": some.dropout.p,
+        "target_modules": _shortest(adapters, [p.name for p in _projections(model.config)]),
+        "bias": "none",
+        "fan_in_fan_out": family.MODEL_TYPES[0] == "gpt2",  # as its dense layers are stored
+        "inference_mode": True,
+    }
+    text = json.dumps(fields, indent=2) + "\n"
+    tensors = {}
+    for name, adapter in adapters.items():
+        tensors[f"{_PREFIX}{name}.lora_A.weight"] = np.ascontiguousarray(adapter.a.data.T)
+        tensors[f"{_PREFIX}{name}.lora_B.weight"] = np.ascontiguousarray(adapter.b.data.T)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_together(
+        {
+            directory / ADAPTER_WEIGHTS: partial(save_file, tensors, metadata={"format": "pt"}),
+            directory / ADAPTER_CONFIG: partial(Path.write_text, data=text, encoding="utf-8"),
+        }
+    )
