@@ -22,7 +22,15 @@ if TYPE_CHECKING:  # who reads the names without running anything
         set_num_threads,
         use_backend,
     )
-    from litegpt.models import GPTConfig, GPTModel
+    from litegpt.models import (
+        GPTConfig,
+        GPTModel,
+        LoRAConfig,
+        add_lora,
+        load_lora,
+        merge_lora,
+        save_lora,
+    )
     from litegpt.nn import (
         Dropout,
         Embedding,
@@ -61,6 +69,7 @@ __all__ = [
     "LearnedPositionalEncoding",
     "Linear",
     "Lion",
+    "LoRAConfig",
     "ModelFormatError",
     "Module",
     "MultiHeadAttention",
@@ -76,14 +85,18 @@ __all__ = [
     "TrainConfig",
     "Trainer",
     "TransformerBlock",
+    "add_lora",
     "available_backends",
     "backend",
     "create_causal_mask",
     "create_padding_mask",
+    "load_lora",
     "load_tokenizer",
+    "merge_lora",
     "num_threads",
     "plot_attention",
     "plot_run",
+    "save_lora",
     "set_num_threads",
     "use_backend",
 ]

@@ -1,14 +1,14 @@
 """LoRA adapters of a model, and their files in the format of the library PEFT.
 
-A directory: adapter_config.json, and adapter_model.safetensors with tensors called, in the base
-model's names as Hugging Face has them, base_model.model.NAME.lora_A.weight (r, K) and .lora_B.weight
-(N, r). (github.com/huggingface/peft, docs/source/developer_guides/checkpoint.md)
+A directory: adapter_config.json, and adapter_model.safetensors, where a layer that Hugging Face
+calls NAME has the tensors base_model.model.NAME.lora_A.weight (r, K) and .lora_B.weight (N, r).
+(github.com/huggingface/peft, docs/source/developer_guides/checkpoint.md)
 """
 
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,6 @@ from litegpt.formats import (
     write_together,
 )
 from litegpt.models import pretrained
-from litegpt.nn.linear import Linear
 from litegpt.nn.lora import LoRALinear, LowRank
 from litegpt.nn.random import Seed, generator
 
@@ -37,6 +36,17 @@ ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetens
 ALL_LINEAR = "all-linear"  # PEFT's word for every dense layer but the head
 _PREFIX = "base_model.model."
 _HEAD = "lm_head"
+_NOT_READ = (  # fields of adapter_config.json that stand for more than LoRA
+    "use_dora",
+    "use_qalora",
+    "lora_bias",
+    "modules_to_save",
+    "rank_pattern",
+    "alpha_pattern",
+    "layer_replication",
+    "trainable_token_indices",
+    "target_parameters",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +82,7 @@ class _Projection:
     path: str  # blocks.0.attention.qkv
     inputs: int
     columns: tuple[int, int]
+    transposed: bool  # there (out, in)
 
     @property
     def outputs(self) -> int:
@@ -96,7 +107,8 @@ def _projections(config: "GPTConfig") -> list[_Projection]:
             path, (outputs, inputs) = "head", (config.vocab_size, config.hidden_dim)
         else:
             path = tensor.parameter.removesuffix(".weight")
-        found.append(_Projection(name, path, inputs, tensor.columns or (0, outputs)))
+        columns = tensor.columns or (0, outputs)
+        found.append(_Projection(name, path, inputs, columns, tensor.transposed))
     return found
 
 
@@ -109,15 +121,15 @@ def _part(model: "GPTModel", path: str) -> tuple[Any, str]:
     return part, name
 
 
-def _adapted(model: "GPTModel") -> dict[str, LowRank]:
-    """PEFT's name of a layer -> its adapter, in the order of the files."""
+def _adapted(model: "GPTModel") -> dict[_Projection, LowRank]:
+    """The adapted layers and their adapters, in the order of the files."""
     found = {}
     for projection in _projections(model.config):
         parent, name = _part(model, projection.path)
         layer = getattr(parent, name)
         for adapter in layer.adapters if isinstance(layer, LoRALinear) else ():
             if adapter.columns == projection.columns:
-                found[projection.name] = adapter
+                found[projection] = adapter
     return found
 
 
@@ -179,7 +191,6 @@ def save_lora(
         raise ValueError("the model has no LoRA adapters to save")
     some = next(iter(adapters.values()))
     r = some.a.shape[1]
-    family = pretrained.family_of(model.config)
     fields = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -187,20 +198,107 @@ def save_lora(
         "r": r,
         "lora_alpha": some.scale * r,
         "lora_dropout": some.dropout.p,
-        "target_modules": _shortest(adapters, [p.name for p in _projections(model.config)]),
+        "target_modules": _targets(adapters, _projections(model.config)),
         "bias": "none",
-        "fan_in_fan_out": family.MODEL_TYPES[0] == "gpt2",  # as its dense layers are stored
+        "fan_in_fan_out": not any(projection.transposed for projection in adapters),
         "inference_mode": True,
     }
     text = json.dumps(fields, indent=2) + "\n"
     tensors = {}
-    for name, adapter in adapters.items():
-        tensors[f"{_PREFIX}{name}.lora_A.weight"] = np.ascontiguousarray(adapter.a.data.T)
-        tensors[f"{_PREFIX}{name}.lora_B.weight"] = np.ascontiguousarray(adapter.b.data.T)
+    for projection, adapter in adapters.items():
+        for name, array in zip(_tensor_names(projection), (adapter.a, adapter.b), strict=True):
+            tensors[name] = np.ascontiguousarray(array.data.T)
     directory.mkdir(parents=True, exist_ok=True)
     write_together(
         {
-            directory / ADAPTER_WEIGHTS: partial(save_file, tensors, metadata={"format": "pt"}),
-            directory / ADAPTER_CONFIG: partial(Path.write_text, data=text, encoding="utf-8"),
+            directory / ADAPTER_WEIGHTS: partial(_write, tensors),
+            directory / ADAPTER_CONFIG: partial(_write_text, text),
         }
     )
+
+
+def _write(tensors: dict[str, np.ndarray], path: Path) -> None:
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _write_text(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _tensor_names(projection: _Projection) -> tuple[str, str]:
+    name = f"{_PREFIX}{projection.name}"
+    return f"{name}.lora_A.weight", f"{name}.lora_B.weight"
+
+
+def _targets(adapted: Collection[_Projection], every: Sequence[_Projection]) -> list[str]:
+    """The shortest ends of names that mean these layers, and no others."""
+    targets = set()
+    for projection in adapted:
+        words = projection.name.split(".")
+        ends = (".".join(words[start:]) for start in range(len(words) - 1, -1, -1))
+        targets.add(next(e for e in ends if all(p in adapted for p in every if p.is_called(e))))
+    return sorted(targets)
+
+
+def load_lora(model: "GPTModel", directory: str | os.PathLike[str]) -> None:
+    """Freezes the model and puts the adapters of PEFT's directory beside its layers, to be trained.
+
+    A model that has the same adapters gets their weights. ModelFormatError (a ValueError) names
+    the file, and what in it isn't LoRA's or doesn't fit the model.
+    """
+    adapters, read = _adapted(model), _read(model.config, Path(directory))
+    if not adapters:
+        _attach(model, read.items())
+        return
+    theirs = {projection: adapter.a.shape for projection, adapter in read.items()}
+    if theirs != {projection: adapter.a.shape for projection, adapter in adapters.items()}:
+        raise ModelFormatError(f"{directory}: holds other adapters than the model has")
+    for projection, adapter in adapters.items():
+        adapter.load_state_dict(read[projection].state_dict())
+
+
+def _read(config: "GPTConfig", directory: Path) -> dict[_Projection, LowRank]:
+    fields = read_json(directory / ADAPTER_CONFIG)
+    fields.choice("peft_type", {"LORA": "LORA"})
+    for name in _NOT_READ:
+        if fields.fields.get(name):
+            raise fields.refuse(name, "absent: that kind of adapter isn't read")
+    fields.choice("bias", {"none": "none"}, "none")
+    alpha, dropout = fields.number("lora_alpha", 8), fields.number("lora_dropout", 0.0)
+    rank_stabilized = fields.flag("use_rslora", False)
+    file = SafetensorsFile(directory / ADAPTER_WEIGHTS)
+    expected: dict[str, tuple[int, ...]] = {}
+    found = {}
+    for projection in _projections(config):
+        a, b = _tensor_names(projection)
+        if a not in file.shapes and b not in file.shapes:
+            continue
+        r = file.shapes.get(a, (fields.integer("r", 8),))[0]
+        expected |= {a: (r, projection.inputs), b: (projection.outputs, r)}
+        found[projection] = a, b, r
+    check_tensors(file, expected, {})
+    if not found:
+        raise ModelFormatError(f"{file.path}: holds no adapter of a layer that the model has")
+    adapters = {}
+    for projection, (a, b, r) in found.items():
+        scale = alpha / (math.sqrt(r) if rank_stabilized else r)
+        adapter = LowRank(projection.inputs, projection.columns, r, scale, dropout, 0)
+        adapter.a.data, adapter.b.data = file.read(a).T, file.read(b).T
+        adapters[projection] = adapter
+    return adapters
+
+
+def merge_lora(model: "GPTModel") -> None:
+    """Adds the adapters into the weights, so that the model is a plain one, all of it trainable.
+
+    ValueError for a model without adapters; RuntimeError where weights are kept for inference.
+    """
+    adapters = _adapted(model)
+    if not adapters:
+        raise ValueError("the model has no LoRA adapters to merge")
+    for parameter in model.parameters():
+        parameter.check_trainable()  # all of them, before the first is changed
+    for path in {projection.path for projection in adapters}:
+        parent, name = _part(model, path)
+        setattr(parent, name, getattr(parent, name).merge())
+    model.freeze("*", trainable=True)

@@ -26,6 +26,7 @@ from litegpt.models.config import GPTConfig
 from litegpt.models.family import Family, GgufContents, GgufFamily, NamedWeights, write_tensors
 from litegpt.models.gguf_blocks import KEPT, packings, warn_of_decoded
 from litegpt.models.quantization import freeze, packable, quantize
+from litegpt.nn.lora import LoRALinear
 from litegpt.nn.position import PositionalEncoding
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def family_of(config: GPTConfig) -> Family:
 
 def save(model: "GPTModel", directory: Path) -> None:
     """See GPTModel.save_pretrained."""
+    if any(isinstance(module, LoRALinear) for module in model.modules()):
+        raise ValueError("the model has LoRA adapters: save them (save_lora), or merge them first")
     family = family_of(model.config)
     written = family.to_fields(model.config)
     understood = family.from_fields(JsonFields(Path(CONFIG), written))

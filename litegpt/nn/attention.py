@@ -191,10 +191,10 @@ class MultiHeadAttention(Module):
         those of query, key and value; dy is the gradient of the residual too.
         """
         if key is None or _alone(query, key, value):
-            projections = [self._project(query, documents)] * 3
+            projections = [self._project(query, rng, documents)] * 3
         else:
             values = key if value is None else value
-            projections = [self._project(x) for x in (query, key, values)]
+            projections = [self._project(x, rng) for x in (query, key, values)]
         q, k, v = (parts[i] for i, (parts, _) in enumerate(projections))
         if causal and mask is None:
             p = self.attend.dropout.p if self.training else 0.0
@@ -238,10 +238,10 @@ class MultiHeadAttention(Module):
         return turned[:, :, :queries], turned[:, :, queries:], heads[:, :, keys:]
 
     def _project(
-        self, x: ArrayLike, documents: Documents | None = None
+        self, x: ArrayLike, rng: Seed, documents: Documents | None = None
     ) -> tuple[Heads, Callable[..., np.ndarray]]:
         """q, k and v of x, and backward from their gradients to that of x."""
-        projected, linear_backward = self.qkv.forward_train(x)
+        projected, linear_backward = self.qkv.forward_train(x, rng)
         shape = projected.shape
         offsets = _offsets(shape[0], documents)
         rotary = self.rotary

@@ -54,7 +54,7 @@ class FeedForward(Module):
         """The same, and backward; dy is the gradient of the residual too."""
         activation = getattr(kernels, self.activation)
         activation_backward = getattr(kernels, f"{self.activation}_backward")
-        z, up_backward = self.up.forward_train(x)  # (..., C) -> (..., F or 2F)
+        z, up_backward = self.up.forward_train(x, rng)  # (..., C) -> (..., F or 2F)
         y, down_backward = self.down.forward_train(activation(z), rng, residual)
 
         def backward(dy: np.ndarray) -> np.ndarray:
