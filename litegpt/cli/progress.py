@@ -46,9 +46,13 @@ class _Plain(Callback):
         if record.val_loss is None and now - self._printed < _PLAIN_INTERVAL:
             return
         self._printed = now
-        left = trainer.config.max_steps - record.step
-        seconds = (now - self._started) / (record.step - self._first) * left
-        say(f"{describe(record)}  {clock(seconds)} left")
+        last, taken = trainer.last_step, max(1, record.step - self._first)
+        left = 0 if last is None else last - record.step
+        seconds = (now - self._started) / taken * left
+        say(f"{describe(record)}" + (f"  {clock(seconds)} left" if last is not None else ""))
+
+    def on_notice(self, trainer: Trainer, text: str) -> None:
+        say(text)
 
 
 class _Live(Callback):
@@ -68,12 +72,15 @@ class _Live(Callback):
 
     def on_start(self, trainer: Trainer) -> None:
         self._task: Any = self._progress.add_task(
-            "", total=trainer.config.max_steps, completed=trainer.step, state=""
+            "", total=trainer.last_step, completed=trainer.step, state=""
         )
         self._progress.start()
 
     def on_step(self, trainer: Trainer) -> None:
-        self._progress.update(self._task, completed=trainer.step)
+        self._progress.update(self._task, completed=trainer.step, total=trainer.last_step)
+
+    def on_notice(self, trainer: Trainer, text: str) -> None:
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def on_record(self, trainer: Trainer, record: Record) -> None:
         state = f"loss {record.loss:.4f}  {record.tokens_per_s:,.0f} tokens/s"

@@ -1,43 +1,70 @@
 """The directory that a training run fills: its own, or nobody's."""
 
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from litegpt.cli.errors import InputError
 from litegpt.formats.files import partial_name
+from litegpt.training.checkpoint import FOLDER
 
 LOG = "log.jsonl"
-_FILES = (LOG, "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-_OF_A_RUN = {*_FILES, *map(partial_name, _FILES)}  # a run that was killed may have left partials
+_MODEL = "model.safetensors"
+_FILES = (LOG, "config.json", _MODEL, "tokenizer.json", "tokenizer_config.json")
+# A run that was killed may have left partials.
+_OF_A_RUN = {*_FILES, *map(partial_name, _FILES), FOLDER}
 
 
-def claim(directory: Path) -> bool:
-    """Makes sure that a run may write here; returns whether the directory is new.
+@contextmanager
+def claimed(directory: Path, restart: bool) -> Iterator[None]:
+    """Within the block the directory is this run's alone; one that stays empty is removed.
 
     InputError if it holds anything but an earlier run (a downloaded model has no log.jsonl, and
-    stays untouched), or if nothing can be written to it.
+    stays untouched), a model without checkpoints unless the run restarts, if another process
+    trains into it, or if nothing can be written to it.
     """
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory}: a file; --out needs a directory")
     new = not directory.exists()
     if not new:
-        held = set(os.listdir(directory))
-        if held and (LOG not in held or held - _OF_A_RUN):
-            something = min(held - _OF_A_RUN or held)
-            raise InputError(
-                f"{directory}: holds something else ({something}); "
-                "--out needs a directory that is new, empty, or of an earlier run"
-            )
+        _check_held(directory, restart)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
         raise InputError(f"{directory}: can't be written to ({error.strerror})") from error
-    return new
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        _lock(descriptor, directory)
+        yield
+    finally:
+        os.close(descriptor)  # and the lock goes, as it does when the process is killed
+        if new and not os.listdir(directory):
+            directory.rmdir()
 
 
-def release(directory: Path, new: bool) -> None:
-    """Removes the directory again if claim made it and nothing came of the run."""
-    if new and not os.listdir(directory):
-        directory.rmdir()
+def _check_held(directory: Path, restart: bool) -> None:
+    held = set(os.listdir(directory))
+    if held and (held - _OF_A_RUN or not held & {LOG, FOLDER}):
+        something = min(held - _OF_A_RUN or held)
+        raise InputError(
+            f"{directory}: holds something else ({something}); "
+            "--out needs a directory that is new, empty, or of an earlier run"
+        )
+    if _MODEL in held and FOLDER not in held and not restart:
+        raise InputError(
+            f"{directory}: holds a model, but no checkpoints of its run to go on from; "
+            "--restart replaces it"
+        )
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(f"{directory}: another process trains into it") from None
+    except OSError:
+        pass  # a file system without locks

@@ -2,44 +2,17 @@
 
 import argparse
 import os
-import shlex
-import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.output import say
-from litegpt.cli.progress import clock, progress
-from litegpt.cli.run_directory import LOG, claim, release
+from litegpt.cli.run_directory import claimed
+from litegpt.cli.settings import add_settings, settings
+from litegpt.cli.training_run import add_restart, run_training
 from litegpt.models import GPTConfig, GPTModel
 from litegpt.text import TOKENIZERS, Tokenizer, load_tokenizer
-from litegpt.training import (
-    CHOICES,
-    JsonLinesLog,
-    TextWindows,
-    TrainConfig,
-    Trainer,
-    interrupts_deferred,
-)
-
-_SETTINGS = {
-    "batch_size": "windows read at once",
-    "accumulate": "batches in a step",
-    "max_steps": "steps",
-    "learning_rate": "highest learning rate",
-    "min_learning_rate": "learning rate at the end",
-    "warmup_steps": "steps of rising learning rate",
-    "schedule": "how the learning rate falls",
-    "decay_share": "part of the steps in which the schedule wsd falls",
-    "optimizer": "how weights move",
-    "weight_decay": "pull of the matrices towards zero",
-    "beta2": "memory of the squared gradients",
-    "grad_clip": "largest norm of the gradients; 0 is no limit",
-    "eval_interval": "steps between evaluations",
-    "eval_steps": "batches in an evaluation",
-    "seed": "start of everything random",
-}
+from litegpt.training import Checkpoints, TextWindows, Trainer
 
 
 def add_parser(verbs: Any) -> None:
@@ -48,7 +21,7 @@ def add_parser(verbs: Any) -> None:
         help="turn a text file into a model",
         description="Trains a GPT on the first 90 % of FILE and validates on the last 10 %. "
         "Without FILE it learns the help texts that Python itself carries. Ctrl-C ends the run "
-        "and keeps what was learned.",
+        "and keeps what was learned; the same command again goes on with it.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
@@ -64,8 +37,9 @@ def add_parser(verbs: Any) -> None:
         type=Path,
         metavar="DIR",
         default=argparse.SUPPRESS,
-        help="directory for the model; new, empty, or of an earlier run, which is replaced",
+        help="directory for the model: new, empty, or of an earlier run, which goes on",
     )
+    add_restart(parser)
     parser.add_argument(
         "--tokenizer",
         default="char",
@@ -83,24 +57,13 @@ def add_parser(verbs: Any) -> None:
     model.add_argument(
         "--dropout", type=float, default=0.0, metavar="P", help="share dropped while training"
     )
-    run_group = parser.add_argument_group("training")
-    settings = {field.name: field for field in fields(TrainConfig)}
-    for name, help_text in _SETTINGS.items():
-        field: Any = settings[name]
-        run_group.add_argument(
-            "--" + name.replace("_", "-"),
-            type=field.type,
-            default=field.default,
-            metavar={int: "N", float: "X"}.get(field.type, "NAME"),
-            help=help_text + (f": {', '.join(CHOICES[name])}" if name in CHOICES else ""),
-        )
+    add_settings(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
-    with bad_values(flags=arguments):
-        config = TrainConfig(**{name: getattr(arguments, name) for name in _SETTINGS})
+    config = settings(arguments)
     name, text = read_text(getattr(arguments, "file", None))
     tokenizer = choose_tokenizer(arguments.tokenizer, name, text)
     with bad_values(name):
@@ -111,15 +74,19 @@ def run(arguments: argparse.Namespace) -> int:
         data = TextWindows(ids, arguments.max_seq_len)
     check_memory(shape)
     model = GPTModel.from_config(shape, seed=arguments.seed)
-    made = claim(arguments.out)
-    try:
+
+    def save(model: GPTModel, directory: Path) -> None:
+        model.save_pretrained(directory)
+        tokenizer.save(directory)
+
+    checkpoints = Checkpoints(arguments.out, replace=arguments.restart, save_model=save)
+    with claimed(arguments.out, arguments.restart):
         say(
             f"{name}: {len(ids):,} tokens ({tokenizer.vocab_size} different, "
             f"{tokenizer.kind}); model: {model.get_num_parameters():,} parameters"
         )
-        return _train(arguments.out, Trainer(model, data, config), tokenizer)
-    finally:
-        release(arguments.out, made)
+        trainer = Trainer(model, data, config, checkpoints=checkpoints)
+        return run_training(trainer, arguments)
 
 
 def choose_tokenizer(kind: str, name: str, text: bytes) -> Tokenizer:
@@ -181,29 +148,3 @@ def read_text(file: str | None) -> tuple[str, bytes]:
     if not text:
         raise InputError(f"{path}: empty; there is nothing to learn from")
     return str(path), text
-
-
-def _train(out: Path, trainer: Trainer, tokenizer: Tokenizer) -> int:
-    """Runs the trainer and leaves in `out` what it learned, however the run ended."""
-    trainer.callbacks = (JsonLinesLog(out / LOG), progress())
-    start = time.monotonic()
-    ended: BaseException | None = None
-    try:
-        trainer.fit()
-    except BaseException as error:  # whatever it is: first save
-        ended = error
-    kept = "nothing was kept"
-    if trainer.step:
-        with interrupts_deferred():
-            tokenizer.save(out)
-            trainer.model.save_pretrained(out)
-        kept = f"{out} holds the model of step {trainer.step}"
-    if isinstance(ended, FloatingPointError):
-        raise InputError(f"{ended}; {kept}") from ended
-    if ended:
-        say(f"stopped; {kept}")
-        raise ended
-    val_loss = trainer.records[-1].val_loss
-    say(f"validation loss {val_loss:.4f} after {clock(time.monotonic() - start)}; {kept}")
-    say(f"try: litegpt generate --model {shlex.quote(str(out))}")
-    return 0

@@ -3,9 +3,14 @@
 Nothing here knows an architecture: names and shapes of tensors come from litegpt.models.
 """
 
-from litegpt.formats.checkpoint import CONFIG, check_destination, write_checkpoint
+from litegpt.formats.checkpoint import CONFIG, check_destination, save_tensors, write_checkpoint
 from litegpt.formats.errors import ModelFormatError
-from litegpt.formats.files import write_together
+from litegpt.formats.files import (
+    discard_directory,
+    remove_leftovers,
+    write_directory,
+    write_together,
+)
 from litegpt.formats.gguf import GgufFile
 from litegpt.formats.json_fields import JsonFields, parse_json, read_json
 from litegpt.formats.weights import (
@@ -27,10 +32,14 @@ __all__ = [
     "Weights",
     "check_destination",
     "check_tensors",
+    "discard_directory",
     "open_weights",
     "parse_json",
     "read_json",
     "refuse_pickle",
+    "remove_leftovers",
+    "save_tensors",
     "write_checkpoint",
+    "write_directory",
     "write_together",
 ]

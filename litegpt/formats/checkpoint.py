@@ -1,6 +1,8 @@
 """A model's directory: config.json and model.safetensors, beside what else belongs to a model."""
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from litegpt.formats.weights import WEIGHTS
 
 CONFIG = "config.json"
 # of a model, or of the run that makes one
-_BESIDE = ("tokenizer.json", "tokenizer_config.json", "log.jsonl")
+_BESIDE = ("tokenizer.json", "tokenizer_config.json", "log.jsonl", "checkpoints")
 _OF_A_MODEL = {CONFIG, WEIGHTS, *_BESIDE, partial_name(CONFIG), partial_name(WEIGHTS)}
 
 
@@ -33,6 +35,17 @@ def check_destination(directory: Path) -> None:
         )
 
 
+def save_tensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Writes a safetensors file; OSError if that fails."""
+    try:
+        save_file(dict(tensors), path, metadata={"format": "pt"})  # which transformers wants
+    except SafetensorError as error:
+        if said := re.search(r"\(os error (\d+)\)", str(error)):
+            number = int(said[1])
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise OSError(f"{path}: can't be written ({error})") from error
+
+
 def write_checkpoint(
     directory: Path, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
 ) -> None:
@@ -44,10 +57,7 @@ def write_checkpoint(
     text = json.dumps(config, indent=2, allow_nan=False) + "\n"
 
     def write_weights(path: Path) -> None:
-        try:
-            save_file(dict(tensors), path, metadata={"format": "pt"})  # which transformers wants
-        except SafetensorError as error:
-            raise OSError(f"{directory / WEIGHTS}: can't be written ({error})") from error
+        save_tensors(path, tensors)
 
     def write_config(path: Path) -> None:
         path.write_text(text, encoding="utf-8")

@@ -1,6 +1,7 @@
-"""Files that are there whole, or as they were before."""
+"""Files and directories that are there whole, or as they were before."""
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -8,6 +9,10 @@ from pathlib import Path
 def partial_name(name: str) -> str:
     """The hidden neighbour under which a file is written before it takes its name."""
     return f".{name}.partial"
+
+
+def _discarded_name(name: str) -> str:
+    return f".{name}.discarded"
 
 
 def write_together(writers: Mapping[Path, Callable[[Path], None]]) -> None:
@@ -31,6 +36,45 @@ def write_together(writers: Mapping[Path, Callable[[Path], None]]) -> None:
             partial.unlink(missing_ok=True)
     for directory in {path.parent for path in writers}:
         _sync(directory)
+
+
+def write_directory(
+    directory: Path, fill: Callable[[Path], None], make_way: Callable[[], None] = lambda: None
+) -> None:
+    """Calls fill with an empty directory beside this one; all on disk, it takes its name.
+
+    Just before that make_way is called. If anything fails, nothing lies about. There must be no
+    such directory by then.
+    """
+    partial = directory.with_name(partial_name(directory.name))
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    partial.mkdir()
+    try:
+        fill(partial)
+        for path in partial.iterdir():
+            _sync(path)
+        _sync(partial)
+        make_way()
+        partial.rename(directory)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _sync(directory.parent)
+
+
+def discard_directory(directory: Path) -> None:
+    """Removes a directory: at once under its name, whatever happens while its files go."""
+    hidden = directory.with_name(_discarded_name(directory.name))
+    shutil.rmtree(hidden, ignore_errors=True)
+    directory.rename(hidden)
+    shutil.rmtree(hidden)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Removes what processes that were killed left of write_directory and discard_directory."""
+    for ending in (partial_name("*"), _discarded_name("*")):
+        for path in directory.glob(ending):
+            shutil.rmtree(path)
 
 
 def _sync(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Training: data, optimizer, schedule, and the loop that joins them."""
 
 from litegpt.training.callbacks import Callback, JsonLinesLog, Record
+from litegpt.training.checkpoint import CheckpointError, Checkpoints
 from litegpt.training.config import CHOICES, TrainConfig
 from litegpt.training.data import TextWindows
 from litegpt.training.interrupt import interrupts_deferred
@@ -10,6 +11,7 @@ from litegpt.training.optimizer import AdamW, Optimizer
 from litegpt.training.optimizers import OPTIMIZERS
 from litegpt.training.parallel import DataParallel, launched
 from litegpt.training.schedule import SCHEDULES, scheduled_rate
+from litegpt.training.state import DivergenceError, RunState
 from litegpt.training.trainer import Trainer
 
 __all__ = [
@@ -18,12 +20,16 @@ __all__ = [
     "SCHEDULES",
     "AdamW",
     "Callback",
+    "CheckpointError",
+    "Checkpoints",
     "DataParallel",
+    "DivergenceError",
     "JsonLinesLog",
     "Lion",
     "Muon",
     "Optimizer",
     "Record",
+    "RunState",
     "TextWindows",
     "TrainConfig",
     "Trainer",

@@ -1,10 +1,17 @@
 """What follows a run without steering its arithmetic: logs, progress, and the like."""
 
 import json
+import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from errno import ENOSPC
+from functools import partial
 from io import FileIO
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from litegpt.formats import write_together
 
 if TYPE_CHECKING:
     from litegpt.training.trainer import Trainer
@@ -41,6 +48,12 @@ class Callback:
     def on_record(self, trainer: "Trainer", record: Record) -> None:
         """After every log_interval steps, and after every evaluation."""
 
+    def on_notice(self, trainer: "Trainer", text: str) -> None:
+        """When something happened that one should know of, in a line."""
+
+    def on_rewind(self, trainer: "Trainer") -> None:
+        """After the run went back to an earlier step: trainer.step."""
+
     def on_end(self, trainer: "Trainer") -> None:
         """At the end of the run, however it ended."""
 
@@ -48,25 +61,66 @@ class Callback:
 class JsonLinesLog(Callback):
     """Writes every record to a file as a line of JSON, readable while the run goes on.
 
-    The file, and with it the end of an older one of this name, comes with the first step.
+    The file comes with the first step, and with it the end of an older one of this name, but for
+    the records of the steps that this run goes on from.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._file: FileIO | None = None
 
+    def on_start(self, trainer: "Trainer") -> None:
+        self._first = trainer.step
+
     def on_step(self, trainer: "Trainer") -> None:
         if self._file is None:
-            self._file = FileIO(self._path, "w")  # unbuffered: a line is there once it is written
+            self._open(self._first)
 
     def on_record(self, trainer: "Trainer", record: Record) -> None:
-        if self._file:
-            try:
-                self._file.write((json.dumps(asdict(record)) + "\n").encode())
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(self._path)) from error
+        if self._file is None:  # of a step that another session took
+            self._open(self._first - 1)
+        assert self._file
+        end = self._file.tell()
+        line = (json.dumps(asdict(record)) + "\n").encode()
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(end)  # no half a line
+            problem = OSError(error.errno, error.strerror, str(self._path))
+            if trainer.config.on_save_error == "stop":
+                raise problem from error
+            trainer.notice(f"{self._path}: {error.strerror}; training goes on")
+
+    def on_rewind(self, trainer: "Trainer") -> None:
+        self._open(trainer.step)
 
     def on_end(self, trainer: "Trainer") -> None:
         if self._file:
             self._file.close()
             self._file = None
+
+    def _open(self, last_step: int) -> None:
+        """Goes on after the records up to a step."""
+        kept = b""
+        if last_step > 0 and self._path.exists():
+            lines = self._path.read_bytes().splitlines(keepends=True)
+            kept = b"".join(line for line in lines if _step_of(line) <= last_step)
+        if self._file:
+            self._file.close()
+        if kept:
+            write_together({self._path: partial(_write_bytes, kept)})
+        self._file = FileIO(self._path, "a" if kept else "w")  # unbuffered
+
+
+def _write_bytes(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _step_of(line: bytes) -> float:
+    """The step of a record, beyond all steps if the line is none."""
+    try:
+        return int(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return inf

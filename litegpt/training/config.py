@@ -17,12 +17,20 @@ class TrainConfig:
     A step's gradients are those of batch_size windows, or of `accumulate` times as many, read one
     batch after the other. learning_rate rises over warmup_steps, then falls as schedule (of
     SCHEDULES) says to min_learning_rate at max_steps; decay_share is the part of these steps in
-    which "wsd" falls. optimizer is one of OPTIMIZERS. grad_clip
-    is the largest norm of all gradients together (0: no limit). recompute: see
-    GPTModel.forward_train. freeze: patterns of parameters' names (`blocks.0.*`) that stay as they
-    are. The validation loss is taken every
+    which "wsd" falls. optimizer is one of OPTIMIZERS. grad_clip is the largest norm of all
+    gradients together (0: no limit). recompute: see GPTModel.forward_train. freeze: patterns of
+    parameters' names (`blocks.0.*`) that stay as they are. The validation loss is taken every
     eval_interval steps and at the end, over eval_steps batches. A record of the run is made every
     log_interval steps. Everything random comes from seed.
+
+    A run with checkpoints writes one every save_interval steps, and keeps keep_last of them and
+    the best; where one can't be written, on_save_error is "stop" or "continue". The run ends
+    early when `patience` evaluations in a row were no better than the best (0: it doesn't). With
+    max_time, in seconds, max_steps doesn't count: the run has as many steps as fit, planned from
+    the speed of the first ones. A loss that isn't finite, or a spike (it lies above the median of
+    the last 50 losses by spike_factor times their median distance from it, and by one nat), stops
+    the run before the weights are touched; with on_spike "rollback" it goes back to the last
+    checkpoint and on with other data, max_rollbacks times; with "ignore" spikes don't matter.
     """
 
     batch_size: int = 12
@@ -43,6 +51,14 @@ class TrainConfig:
     eval_interval: int = 250
     eval_steps: int = 20
     log_interval: int = 10
+    save_interval: int = 250
+    keep_last: int = 2
+    on_save_error: str = "stop"
+    patience: int = 0
+    max_time: float = 0.0
+    on_spike: str = "stop"
+    spike_factor: float = 20.0
+    max_rollbacks: int = 5
     seed: int = 1337
 
     def __post_init__(self) -> None:
@@ -74,6 +90,26 @@ class TrainConfig:
 
 
 _LEAST = dict.fromkeys(
-    ("batch_size", "accumulate", "max_steps", "eval_interval", "eval_steps", "log_interval"), 1
+    (
+        "batch_size",
+        "accumulate",
+        "max_steps",
+        "eval_interval",
+        "eval_steps",
+        "log_interval",
+        "save_interval",
+        "keep_last",
+    ),
+    1,
 )
-CHOICES: dict[str, Collection[str]] = {"schedule": SCHEDULES, "optimizer": OPTIMIZERS}
+CHOICES: dict[str, Collection[str]] = {
+    "schedule": SCHEDULES,
+    "optimizer": OPTIMIZERS,
+    "on_save_error": ("stop", "continue"),
+    "on_spike": ("stop", "rollback", "ignore"),
+}
+# What may differ when a run is resumed; all else decides what it learns.
+MAY_CHANGE = frozenset(
+    "max_steps max_time eval_interval eval_steps log_interval save_interval keep_last "
+    "on_save_error patience recompute on_spike spike_factor max_rollbacks".split()
+)

@@ -4,9 +4,27 @@ import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import count
+from typing import Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+
+Batch = tuple[np.ndarray, np.ndarray]  # inputs and targets, (B, T) int64 each
+IGNORED = -100  # a target that isn't counted
+
+
+class Data(Protocol):
+    """Where batches come from; TextWindows is one.
+
+    fingerprint tells these data from others: a run goes on with the ones that it began with.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def batch(self, batch_size: int, rng: np.random.Generator) -> Batch: ...
+
+    def validation_batches(self, batch_size: int, batches: int) -> Iterator[Batch]: ...
 
 
 class TextWindows:

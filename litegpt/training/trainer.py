@@ -2,8 +2,10 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,38 +13,30 @@ from litegpt import kernels
 from litegpt.models import GPTModel
 from litegpt.nn.frozen import FrozenParameter
 from litegpt.training.callbacks import Callback, Record
+from litegpt.training.checkpoint import Checkpoint, CheckpointError, Checkpoints
 from litegpt.training.config import TrainConfig
+from litegpt.training.data import Data
 from litegpt.training.interrupt import interrupts_deferred
 from litegpt.training.optimizers import OPTIMIZERS
+from litegpt.training.pace import Pace
 from litegpt.training.parallel import Alone
+from litegpt.training.passes import batch_gradients, validation_loss
 from litegpt.training.schedule import scheduled_rate
+from litegpt.training.state import DivergenceError, RunState, check_same_run
 
-Batch = tuple[np.ndarray, np.ndarray]  # inputs and targets, (B, T) int64 each
-IGNORED = -100  # a target that isn't counted
-
-
-class Data(Protocol):
-    """Where batches come from; TextWindows is one.
-
-    fingerprint tells these data from others: a run goes on with the ones that it began with.
-    """
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    def batch(self, batch_size: int, rng: np.random.Generator) -> Batch: ...
-
-    def validation_batches(self, batch_size: int, batches: int) -> Iterator[Batch]: ...
+T = TypeVar("T")
 
 
 class Trainer:
     """Trains a model: `Trainer(model, data, TrainConfig(...)).fit()`.
 
     What a step draws at random (its batch, its dropout) depends on the seed and the step's number
-    only, so that two runs with one seed give the same weights bit for bit.
+    only, so that two runs with one seed give the same weights bit for bit, and so does a run that
+    was stopped and resumed. With checkpoints, the run's state is on disk every save_interval
+    steps, whenever the validation loss was the best so far, and however the run ended.
 
     With several ranks (parallel.launched()) a step's batch is that many times as large: all of them
-    draw it, and each reads its own part.
+    draw it, and each reads its own part. Rank 0 alone has checkpoints, and resumes.
     """
 
     def __init__(
@@ -51,36 +45,95 @@ class Trainer:
         data: Data,
         config: TrainConfig | None = None,
         callbacks: Sequence[Callback] = (),
+        checkpoints: Checkpoints | None = None,
         ranks: Alone | None = None,
     ) -> None:
         self.model, self.data, self.callbacks = model, data, callbacks
         self.ranks = ranks or Alone()
         self.config = config = config or TrainConfig()
+        self.checkpoints = checkpoints
+        if config.on_spike == "rollback" and checkpoints is None and self.ranks.rank == 0:
+            raise ValueError("on_spike 'rollback' needs checkpoints to go back to")
         model.freeze(*config.freeze)
         self.optimizer = OPTIMIZERS[config.optimizer](model.named_parameters(), config)
-        self.step = 0  # steps taken
-        self.loss = math.nan  # of the last step
+        self.state = RunState()
         self.records: list[Record] = []
+        self._pace = Pace(0.0)
         self._stopped = False
+        self._whole = True  # weights and moments are those of `step` steps
+        self._saved: tuple[int, bool] | None = None  # step and settled of the last checkpoint
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.state.step
+
+    @property
+    def loss(self) -> float:
+        """That of the last step."""
+        return math.nan if self.state.loss is None else self.state.loss
+
+    @property
+    def last_step(self) -> int | None:
+        """The step at which the run ends; None until max_time has been turned into steps."""
+        return self.state.planned_steps if self.config.max_time else self.config.max_steps
+
+    @property
+    def ended(self) -> str | None:
+        """Why there is nothing left to do, or None."""
+        if self.last_step is not None and self.step >= self.last_step:
+            return f"all {self.step} steps are done"
+        patience, waited = self.config.patience, self.state.evaluations_since_best
+        if patience and waited >= patience:
+            best = self.state.best_step
+            return f"the last {waited} evaluations were no better than that of step {best}"
+        return None
 
     def stop(self) -> None:
         """Ends the run after the step that is under way."""
         self._stopped = True
 
+    def resume(self) -> bool:
+        """Goes on from the newest whole checkpoint; False if there is none.
+
+        ValueError listing what the run has that these settings, model or data haven't.
+        """
+        if self.checkpoints is None:
+            raise ValueError("a run without checkpoints can't be resumed")
+        checkpoint = self.checkpoints.newest(self.notice)
+        if checkpoint is None:
+            return False
+        check_same_run(checkpoint.state, self._described())
+        self._load(checkpoint)
+        self.checkpoints.publish(self.state.best_step, self.config.keep_last)
+        if self.state.planned_time != self.config.max_time:
+            self.state.planned_steps = None
+        return True
+
     def fit(self) -> list[Record]:
         """Trains up to max_steps; returns the records of the run.
 
         Ctrl-C raises KeyboardInterrupt, between two steps or inside one that then never happened:
-        the weights are those of `step` whole steps. The same holds for FloatingPointError, raised
-        when a loss or gradient isn't finite any more.
+        the weights are those of `step` whole steps. The same holds for DivergenceError, raised
+        when a loss or gradient isn't finite any more or, unless on_spike is "ignore", when a loss
+        is far above those before it. CheckpointError says what couldn't be written.
         """
         was_training = self.model.training
         self._stopped = False
+        self._pace = Pace(self.state.seconds)
+        if self.checkpoints:
+            self.checkpoints.check_destination()
         try:
             self._begin()
             self._tell("on_start")
             self.model.train()
             self._run()
+            self._save_what_is_new()
+        except CheckpointError:
+            raise
+        except BaseException:
+            self._save_what_is_new()
+            raise
         finally:
             self.model.train(was_training)
             self._tell("on_end")
@@ -88,18 +141,9 @@ class Trainer:
 
     def evaluate(self) -> float:
         """The mean loss over the validation batches, in nats per token, without dropout."""
-        config, ranks = self.config, self.ranks
-        rows = config.batch_size * ranks.size
-        loss = counted = 0.0  # summed over all targets, and how many they are
-        with self.model.evaluating():
-            for inputs, targets in self.data.validation_batches(rows, config.eval_steps):
-                mine = ranks.part(len(inputs))
-                here = float(np.count_nonzero(targets[mine] != IGNORED))
-                if here:
-                    loss += here * self.model.compute_loss(inputs[mine], targets[mine])
-                    counted += here
-        loss, counted = ranks.total([loss, counted])
-        return loss / counted if counted else math.nan
+        rows = self.config.batch_size * self.ranks.size
+        batches = self.data.validation_batches(rows, self.config.eval_steps)
+        return validation_loss(self.model, batches, self.ranks)
 
     def _begin(self) -> None:
         """All ranks agree on what is trained, and start from the state of rank 0."""
@@ -109,95 +153,161 @@ class Trainer:
             data=self.data.fingerprint,
             backend=kernels.backend(),  # another rounds otherwise, and the copies would drift apart
         )
-        moments, step = self.optimizer.state_dict(), np.array(self.step)
+        self._share()
+
+    def _share(self) -> None:
+        """Every rank's model, optimizer and state become those of rank 0."""
+        moments, state = self.optimizer.state_dict(), self.state.to_bytes()
         kept = (p for p in self.model.parameters() if not isinstance(p, FrozenParameter))
         self.ranks.begin(
             self.optimizer.parameters.values(),
-            [*(p.data for p in kept), *moments.values(), step],
+            [*(p.data for p in kept), *moments.values(), state],
         )
         self.optimizer.load_state_dict(moments)
-        self.step = int(step)
+        self.state = RunState.from_bytes(state)
 
     def _run(self) -> None:
-        config = self.config
-        tokens, seconds = 0, 0.0  # trained since the last record
-        while self.step < config.max_steps and not self._stopped:
+        self._tokens, self._seconds = 0, 0.0  # trained since the last record
+        if not self.state.settled:
+            self._settle()
+        if self.checkpoints and self.step == 0 and self.config.on_spike == "rollback":
+            self._save()  # so that there is something to go back to
+        while not (self.ended or self._stopped):
             start = time.perf_counter()
-            rows = config.batch_size * config.accumulate * self.ranks.size
-            batch = self.data.batch(rows, self._rng("batch"))
-            lr, grad_norm = self._step(batch)
-            tokens += batch[0].size
-            seconds += time.perf_counter() - start
+            try:
+                self._tokens += self._step()
+            except DivergenceError as error:
+                self._roll_back(error)
+                continue
+            seconds = time.perf_counter() - start
+            self._seconds += seconds
+            self._pace.took_step(seconds)
             self._tell("on_step")
             self._stopped = self.ranks.total([self._stopped])[0] > 0
-            ends = self.step == config.max_steps or self._stopped
-            evaluates = ends or self.step % config.eval_interval == 0
-            if evaluates or self.step % config.log_interval == 0:
-                val_loss = self.evaluate() if evaluates else None
-                record = Record(self.step, self.loss, val_loss, lr, grad_norm, tokens / seconds)
-                self.records.append(record)
-                self._tell("on_record", record)
-                tokens, seconds = 0, 0.0
+            self._settle()
 
-    def _step(self, batch: Batch) -> tuple[float, float]:
-        """One step; returns its learning rate and the norm of its gradients."""
-        config = self.config
+    def _step(self) -> int:
+        """One step; returns how many tokens it read."""
+        config, state = self.config, self.state
         lr = scheduled_rate(
             config.schedule,
             self.step,
             config.learning_rate,
             config.min_learning_rate,
             config.warmup_steps,
-            config.max_steps,
+            math.inf if self.last_step is None else self.last_step,
             config.decay_share,
         )
-        loss = self._gradients(batch)
+        rows = config.batch_size * config.accumulate * self.ranks.size
+        batch = self.data.batch(rows, self._rng("batch"))
+        dropout = partial(self._rng, "dropout")
+        loss = batch_gradients(self.model, batch, config, self.ranks, dropout)
         grad_norm = self.optimizer.grad_norm()
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
-            raise FloatingPointError(
-                f"step {self.step + 1}: loss {loss}, gradient norm {grad_norm}; "
-                f"the weights stay those of step {self.step} (try a lower learning rate)"
-            )
+        state.check_step(
+            loss, grad_norm, None if config.on_spike == "ignore" else config.spike_factor
+        )
         too_long = config.grad_clip > 0 and grad_norm > config.grad_clip
         with interrupts_deferred():
+            self._whole = False
             self.optimizer.step(lr, config.grad_clip / grad_norm if too_long else 1.0)
-            self.step += 1
-            self.loss = loss
-        return lr, grad_norm
+            state.take_step(loss, lr, grad_norm)
+            self._whole = True
+        return batch[0].size
 
-    def _gradients(self, batch: Batch) -> float:
-        """The batch's loss, and its gradients in the parameters, one micro-batch at a time.
+    def _settle(self) -> None:
+        """What is due after a step: evaluation, record, checkpoint."""
+        config, state = self.config, self.state
+        if config.max_time:
+            planned = self._pace.plan(self.step, state.planned_steps, config)
+            told = self.ranks.total([planned or 0 if self.ranks.rank == 0 else 0])[0]
+            state.planned_steps, state.planned_time = int(told) or None, config.max_time
+        evaluates = self.ended is not None or self.step % config.eval_interval == 0
+        val_loss = self._timed(self.evaluate, self._pace.took_evaluation) if evaluates else None
+        with interrupts_deferred():
+            best = val_loss is not None and state.take_evaluation(val_loss)
+            state.settled = True
+            if evaluates or self.step % config.log_interval == 0:
+                speed = self._tokens / self._seconds if self._seconds else 0.0
+                record = Record(self.step, self.loss, val_loss, state.lr, state.grad_norm, speed)
+                self.records.append(record)
+                self._tokens, self._seconds = 0, 0.0
+                self._tell("on_record", record)
+        if self.checkpoints and (best or self.ended or self.step % config.save_interval == 0):
+            self._timed(self._save, self._pace.took_save)
 
-        Every micro-batch counts as much as it has targets: together, on all ranks, they are one
-        large batch.
-        """
-        self.model.zero_grad()
-        inputs, targets = batch
-        counted = np.count_nonzero(targets != IGNORED)
-        if not counted:
-            raise ValueError(f"step {self.step + 1}: no target of its batch is to be counted")
-        size = self.config.batch_size
-        mine = range(len(inputs) // size)[self.ranks.part(len(inputs) // size)]
-        loss = 0.0
-        for number in mine:
-            rows = slice(number * size, (number + 1) * size)
-            share = np.count_nonzero(targets[rows] != IGNORED) / counted
-            if share:
-                loss += share * self.model.loss_and_backward(
-                    inputs[rows],
-                    targets[rows],
-                    scale=share,
-                    seed=self._rng("dropout", number),
-                    when_complete=self.ranks.completed if number == mine[-1] else None,
-                    recompute=self.config.recompute,
-                )
-        self.ranks.add_gradients()
-        return self.ranks.total([loss])[0]
+    def _described(self) -> dict[str, Any]:
+        """What makes this run: another one with the same gives the same weights."""
+        return {
+            "settings": asdict(self.config),
+            "model": asdict(self.model.config),
+            "data": self.data.fingerprint,
+        }
+
+    def _save(self) -> None:
+        assert self.checkpoints
+        self.state.seconds = self._pace.seconds
+        content = self._described() | {"run": asdict(self.state)}
+        try:
+            with interrupts_deferred():
+                self.checkpoints.save(self.model, self.optimizer, content, self.step)
+                self._saved = self.step, self.state.settled
+                if self.step:
+                    self.checkpoints.publish(self.state.best_step, self.config.keep_last)
+        except CheckpointError as error:
+            if self.config.on_save_error == "stop":
+                raise
+            self.notice(f"{error}; training goes on")
+
+    def _load(self, checkpoint: Checkpoint) -> None:
+        assert self.checkpoints
+        self._whole = False
+        self.checkpoints.load_model(self.model, checkpoint.path)
+        self.checkpoints.load_optimizer(self.optimizer, checkpoint)
+        self.state = RunState(**checkpoint.state["run"])
+        self._whole = True
+        self._saved = self.step, self.state.settled
+
+    def _save_what_is_new(self) -> None:
+        """Whatever has happened: what was learned since the last checkpoint is kept."""
+        new = self._saved != (self.step, self.state.settled)
+        if self.checkpoints and self.step and self._whole and new:
+            self._save()
+
+    def _roll_back(self, error: DivergenceError) -> None:
+        """Back to the last checkpoint, and other data from there on; raises where that's over."""
+        config, times = self.config, self.state.rollbacks + 1
+        if config.on_spike != "rollback" or times > config.max_rollbacks:
+            raise error
+        if self.checkpoints:
+            checkpoint = self.checkpoints.newest(self.notice)
+            if checkpoint is None:
+                raise error
+            self._load(checkpoint)
+            self.state.rollbacks = times
+        self._share()
+        self.notice(
+            f"{error}; back to step {self.step} and on with other data "
+            f"(time {times} of at most {config.max_rollbacks})"
+        )
+        self.records = [record for record in self.records if record.step <= self.step]
+        self._tell("on_rewind")
+        if self.checkpoints:
+            self._save()  # how often that was
 
     def _rng(self, purpose: str, micro_batch: int = 0) -> np.random.Generator:
         """What one step draws from for one purpose: a function of seed and numbers alone."""
-        stream = ("batch", "dropout").index(purpose)
+        stream = ("batch", "dropout").index(purpose) + 2 * self.state.rollbacks
         return np.random.default_rng((self.config.seed, self.step, stream, micro_batch))
+
+    def _timed(self, do: Callable[[], T], took: Callable[[float], None]) -> T:
+        start = time.perf_counter()
+        result = do()
+        took(time.perf_counter() - start)
+        return result
+
+    def notice(self, text: str) -> None:
+        """Lets the callbacks know of something, in a line."""
+        self._tell("on_notice", text)
 
     def _tell(self, event: str, *details: object) -> None:
         for callback in self.callbacks:

@@ -13,11 +13,14 @@ import pytest
 from litegpt.models import GPTModel
 from litegpt.text import load_tokenizer
 
-FILES = ["config.json", "log.jsonl", "model.safetensors", "tokenizer.json"]
+MODEL = ["config.json", "model.safetensors", "tokenizer.json"]
+FILES = sorted(["checkpoints", "log.jsonl", *MODEL])
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in directory.iterdir()}
+    """Files by path, those in folders too."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
 def test_it_leaves_a_model_a_tokenizer_and_a_log(trained, text_file) -> None:
@@ -85,9 +88,17 @@ def test_without_a_file_it_learns_what_python_carries(litegpt, tmp_path, small) 
     load_tokenizer(tmp_path / "m").encode("The statement:\n")
 
 
-def test_an_earlier_run_is_replaced(litegpt, text_file, trained, tmp_path, small) -> None:
+def test_an_earlier_run_is_replaced_if_asked(
+    litegpt, text_file, trained, tmp_path, small, refused
+) -> None:
     shutil.copytree(trained, tmp_path / "m")
-    done = litegpt("train", text_file, "--out", tmp_path / "m", *small, "--seed", 5)
+    command = ["train", text_file, "--out", tmp_path / "m", *small, "--seed", 5]
+    done = litegpt(*command)
+    assert done.returncode == 2
+    assert "has seed 1337, not 5" in done.stderr
+    assert "--restart begins anew" in done.stderr
+    assert contents(tmp_path / "m") == contents(trained)
+    done = litegpt(*command, "--restart")
     assert done.returncode == 0, done.stderr
     assert sorted(os.listdir(tmp_path / "m")) == FILES
     assert contents(tmp_path / "m")["model.safetensors"] != contents(trained)["model.safetensors"]
@@ -143,7 +154,7 @@ def test_out_has_to_be_named(litegpt, text_file, refused) -> None:
 
 
 @pytest.mark.parametrize(
-    "held", [["notes.txt"], ["config.json", "model.safetensors"], [*FILES, "x"]]
+    "held", [["notes.txt"], ["config.json", "model.safetensors"], [*MODEL, "log.jsonl", "x"]]
 )
 def test_a_directory_that_holds_something_else(
     litegpt, text_file, tmp_path, held, refused, small
@@ -231,7 +242,7 @@ def test_ctrl_c_before_anything_was_learned_keeps_the_earlier_model(
 ) -> None:
     shutil.copytree(trained, tmp_path / "m")
     before = contents(tmp_path / "m")
-    long_steps = ["--batch-size", 200000, "--num-layers", 4]
+    long_steps = ["--batch-size", 200000, "--num-layers", 4, "--restart"]
     process = start("train", text_file, "--out", tmp_path / "m", *small, *long_steps)
     assert "parameters" in process.stdout.readline()
     process.send_signal(signal.SIGINT)

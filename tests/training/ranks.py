@@ -70,7 +70,7 @@ with launched() as ranks:
                     trainer.stop()
 
         model = GPTModel(32, 16, 1, 2, 16, seed=0)
-        trainer = Trainer(model, TextWindows(TEXT, 16), TrainConfig(), [Stop()], ranks)
+        trainer = Trainer(model, TextWindows(TEXT, 16), TrainConfig(), [Stop()], ranks=ranks)
         trainer.fit()
         return trainer.step
 

@@ -1,0 +1,78 @@
+"""The flags of a training run: the fields of TrainConfig."""
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any
+
+from litegpt.cli.errors import bad_values
+from litegpt.training import CHOICES, TrainConfig
+
+_HELP = {
+    "batch_size": "windows read at once",
+    "accumulate": "batches in a step",
+    "max_steps": "steps",
+    "max_time": "instead of --max-steps: as many steps as fit into this time (90s, 20m, 1h30m)",
+    "learning_rate": "highest learning rate",
+    "min_learning_rate": "learning rate at the end",
+    "warmup_steps": "steps of rising learning rate",
+    "schedule": "how the learning rate falls",
+    "decay_share": "part of the steps in which the schedule wsd falls",
+    "optimizer": "how weights move",
+    "weight_decay": "pull of the matrices towards zero",
+    "beta2": "memory of the squared gradients",
+    "grad_clip": "largest norm of the gradients; 0 is no limit",
+    "eval_interval": "steps between evaluations",
+    "eval_steps": "batches in an evaluation",
+    "patience": "evaluations without a better one that end the run; 0 is no limit",
+    "save_interval": "steps between checkpoints",
+    "keep_last": "checkpoints kept, beside the best",
+    "on_save_error": "what happens when a checkpoint can't be written",
+    "on_spike": "what happens when the loss leaps up",
+    "spike_factor": "how far it has to, in median distances of the losses from their median",
+    "max_rollbacks": "how often --on-spike rollback goes back",
+    "seed": "start of everything random",
+}
+_INSTEAD = ("max_steps", "max_time")  # one or the other
+_UNITS = (3600.0, 60.0, 1.0)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds a flag for every setting."""
+    group = parser.add_argument_group("training")
+    end = group.add_mutually_exclusive_group()
+    known = {field.name: field for field in fields(TrainConfig)}
+    for name, help_text in _HELP.items():
+        kind, metavar = _kind(known[name])
+        allowed = f": {', '.join(CHOICES[name])}" if name in CHOICES else ""
+        (end if name in _INSTEAD else group).add_argument(
+            "--" + name.replace("_", "-"),
+            type=kind,
+            default=known[name].default,
+            metavar=metavar,
+            help=help_text + allowed,
+        )
+
+
+def settings(arguments: argparse.Namespace) -> TrainConfig:
+    """What the flags say; InputError if that makes no sense."""
+    with bad_values(flags=arguments):
+        return TrainConfig(**{name: getattr(arguments, name) for name in _HELP})
+
+
+def _kind(field: "Field[Any]") -> tuple[Callable[[str], Any], str]:
+    """How a flag's text is read, and what stands for it in the help."""
+    if field.name == "max_time":
+        return _duration, "TIME"
+    if field.type is str:
+        return str, "NAME"
+    return (int, "N") if field.type is int else (float, "X")
+
+
+def _duration(text: str) -> float:
+    """Seconds of 90s, 20m or 1h30m; a bare number is seconds."""
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
+    if not text or not parts:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time (allowed: 90s, 20m, 1h30m)")
+    return sum(float(n) * unit for n, unit in zip(parts.groups(), _UNITS, strict=True) if n)

@@ -1,0 +1,93 @@
+"""A training run as a command: begun or resumed, ended by itself or by a signal, and told of."""
+
+import argparse
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from litegpt.cli.errors import InputError, bad_values
+from litegpt.cli.output import say
+from litegpt.cli.progress import clock, progress
+from litegpt.cli.run_directory import LOG
+from litegpt.training import CheckpointError, JsonLinesLog, Trainer
+from litegpt.training.interrupt import SIGNALS
+
+
+def add_restart(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew where there is an earlier run, which is replaced",
+    )
+
+
+def run_training(trainer: Trainer, arguments: argparse.Namespace) -> int:
+    """Trains into arguments.out, from where an earlier run stopped unless told to restart."""
+    out: Path = arguments.out
+    trainer.callbacks = (JsonLinesLog(out / LOG), progress())
+    if not arguments.restart:
+        _resume(trainer, out, arguments)
+        if trainer.ended and trainer.state.settled:
+            say(
+                f"{out}: {trainer.ended}; {_kept(trainer, out)}. "
+                "Higher limits go on from there, --restart begins anew"
+            )
+            return 0
+    try:
+        with _ended_by_signals():
+            trainer.fit()
+    except FloatingPointError as error:
+        raise InputError(f"{error}; {_kept(trainer, out)}") from error
+    except BaseException:
+        say(f"stopped at step {trainer.step}; {_kept(trainer, out)}")
+        raise
+    val_loss, best = trainer.records[-1].val_loss, trainer.state.best_loss
+    better = f" (best: {best:.4f})" if best != val_loss else ""
+    say(
+        f"validation loss {val_loss:.4f}{better} after {clock(trainer.state.seconds)}; "
+        f"{trainer.ended}; {_kept(trainer, out)}"
+    )
+    say(f"try: litegpt generate --model {shlex.quote(str(out))}")
+    return 0
+
+
+def _resume(trainer: Trainer, out: Path, arguments: argparse.Namespace) -> None:
+    try:
+        with bad_values(flags=arguments):
+            if trainer.resume():
+                say(f"{out}: goes on from step {trainer.step}")
+    except InputError as error:
+        raise InputError(
+            f"{out}: {error}; the settings it has go on with it, --restart begins anew"
+        ) from error
+    except CheckpointError as error:
+        raise InputError(f"{out}: {error}; --restart begins anew") from error
+
+
+def _kept(trainer: Trainer, out: Path) -> str:
+    checkpoints = trainer.checkpoints
+    if checkpoints is None or checkpoints.published_step is None:
+        return "nothing was kept"
+    kept = f"{out} holds the model of step {checkpoints.published_step}"
+    later = checkpoints.step != checkpoints.published_step
+    return f"{kept}, and a checkpoint of step {checkpoints.step}" if later else kept
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does, with the exit code that shells expect."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) is signal.SIG_DFL}
+    for number in before:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,58 @@
+"""How fast a run goes, and so how many steps fit into the time it has."""
+
+import math
+import time
+
+from litegpt.training.config import TrainConfig
+
+_MEASURED_STEPS, _MEASURED_SHARE = 10, 0.02  # steps and time before the first plan
+_REMEMBERED = 100  # steps whose speed counts
+_TOLERANCE = 0.02  # of the time: a plan that misses the end by more is made again
+
+
+class Pace:
+    """Seconds of a session: those spent before it, in its steps, and in what comes between."""
+
+    def __init__(self, before: float) -> None:
+        self._before, self._started = before, time.perf_counter()
+        self._steps, self._step = 0, 0.0  # how many; seconds of one, the last ones counting most
+        self._evaluation: float | None = None
+        self._save = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Spent on the run so far, in all its sessions."""
+        return self._before + time.perf_counter() - self._started
+
+    def took_step(self, seconds: float) -> None:
+        self._steps += 1
+        self._step += (seconds - self._step) / min(self._steps, _REMEMBERED)
+
+    def took_evaluation(self, seconds: float) -> None:
+        self._evaluation = seconds
+
+    def took_save(self, seconds: float) -> None:
+        self._save = seconds
+
+    def plan(self, step: int, planned: int | None, config: TrainConfig) -> int | None:
+        """The step at which a run of config.max_time, now after `step`, has to end.
+
+        None until enough has been measured; `planned` as long as it misses the end by little.
+        """
+        left = config.max_time - self.seconds
+        if left <= 0:
+            return step
+        measured = self._steps >= _MEASURED_STEPS and (
+            planned is not None or self.seconds >= _MEASURED_SHARE * config.max_time
+        )
+        if not measured:
+            return planned
+        one, evaluation = self._step, self._evaluation
+        if evaluation is None:
+            evaluation = one / 3 * config.eval_steps  # a forward pass is a third of a step
+        between = evaluation / config.eval_interval + self._save / config.save_interval
+        steps = max(0.0, left - evaluation - self._save) / (one + between)
+        missed = math.inf if planned is None else abs(step + steps - planned) * one
+        if missed < _TOLERANCE * config.max_time:
+            return planned
+        return step + max(1, int(steps))

@@ -1,0 +1,109 @@
+"""Where a run stands: all of it but the arrays."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from statistics import median
+from typing import Any, Self
+
+import numpy as np
+
+from litegpt.training.config import MAY_CHANGE
+
+RECENT = 50  # losses that a new one is compared with
+_ENOUGH = 20  # of them, before anything is called a spike
+_LEAST_RISE = 1.0  # nats; what rises less does no harm
+_BYTES = 1 << 13  # which any state fits into
+
+
+class DivergenceError(FloatingPointError):
+    """A loss or gradient that isn't finite any more, or a loss far above those before it."""
+
+
+@dataclass
+class RunState:
+    """What a run has to know, beside weights and moments, to go on as if it never stopped.
+
+    step counts whole steps; loss, lr and grad_norm are those of the last one. settled says
+    whether the record and the evaluation that were due after it have been made. seconds is the
+    time spent so far, planned_steps the end that was planned for planned_time (see TrainConfig's
+    max_time). What a step draws at random follows from seed, step and rollbacks.
+    """
+
+    step: int = 0
+    loss: float | None = None
+    lr: float = 0.0
+    grad_norm: float = 0.0
+    settled: bool = True
+    seconds: float = 0.0
+    planned_steps: int | None = None
+    planned_time: float = 0.0
+    best_step: int | None = None
+    best_loss: float | None = None
+    evaluations_since_best: int = 0
+    rollbacks: int = 0
+    recent_losses: list[float] = field(default_factory=list)
+
+    def to_bytes(self) -> np.ndarray:
+        """As JSON in an array (uint8) of always the same length, for other processes."""
+        written = json.dumps(asdict(self)).encode()
+        return np.frombuffer(bytearray(written.ljust(_BYTES)), np.uint8)
+
+    @classmethod
+    def from_bytes(cls, array: np.ndarray) -> Self:
+        return cls(**json.loads(array.tobytes()))
+
+    def take_step(self, loss: float, lr: float, grad_norm: float) -> None:
+        self.step += 1
+        self.loss, self.lr, self.grad_norm = loss, lr, grad_norm
+        self.settled = False
+        self.recent_losses = [*self.recent_losses, loss][-RECENT:]
+
+    def take_evaluation(self, loss: float) -> bool:
+        """Whether the validation loss of this step is the best so far."""
+        if self.best_loss is None or loss < self.best_loss:
+            self.best_step, self.best_loss, self.evaluations_since_best = self.step, loss, 0
+            return True
+        self.evaluations_since_best += 1
+        return False
+
+    def check_step(self, loss: float, grad_norm: float, spike_factor: float | None) -> None:
+        """DivergenceError if a step of this loss and gradient must not be taken.
+
+        It mustn't if one isn't finite, or if the loss lies above the median of the recent ones by
+        spike_factor times their median distance from it, and by no less than one nat.
+        """
+        number, whose = self.step + 1, f"the weights stay those of step {self.step}"
+        if not (isfinite(loss) and isfinite(grad_norm)):
+            raise DivergenceError(
+                f"step {number}: loss {loss}, gradient norm {grad_norm}; "
+                f"{whose} (try a lower learning rate)"
+            )
+        if spike_factor is None or len(self.recent_losses) < _ENOUGH:
+            return
+        usual = median(self.recent_losses)
+        spread = median(abs(recent - usual) for recent in self.recent_losses)
+        if loss > usual + max(spike_factor * spread, _LEAST_RISE):
+            raise DivergenceError(
+                f"step {number}: loss {loss:.4f}, where about {usual:.4f} was usual; "
+                f"{whose} (try a lower learning rate, or another on_spike)"
+            )
+
+
+def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """ValueError listing what differs, if a run can't go on as what is now described.
+
+    Both hold settings (of TrainConfig), model (of GPTConfig), and data (a fingerprint).
+    """
+    now = json.loads(json.dumps(now))  # as it would come back from a file
+    problems = [
+        f"{name} {before[section].get(name)!r}, not {value!r}"
+        for section in ("settings", "model")
+        for name, value in now[section].items()
+        if name not in MAY_CHANGE and before[section].get(name) != value
+    ]
+    if before["data"] != now["data"]:
+        problems.append("other data")
+    if problems:
+        raise ValueError(f"the run of step {before['run']['step']} has " + ", ".join(problems))
