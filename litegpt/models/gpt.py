@@ -324,10 +324,10 @@ class GPTModel(Module):
     ) -> "GPTModel":
         """The model in a directory of Hugging Face's layout, or in a GGUF file, in evaluation mode.
 
-        Directories: gpt2, llama, mistral, qwen2; safetensors in one file or several. GGUF: the
-        architectures gpt2, llama and qwen2. What is neither, but reads as owner/name, is taken from
-        the Hugging Face hub. With mmap, float32 tensors that need no transposition stay where
-        they lie in a safetensors file, which must not be changed in place meanwhile.
+        Directories: gpt2, gpt_bigcode, llama, mistral, qwen2; safetensors in one file or several.
+        GGUF: the architectures gpt2, llama and qwen2. What is neither, but reads as owner/name, is
+        taken from the Hugging Face hub. With mmap, float32 tensors that need no transposition stay
+        where they lie in a safetensors file, which must not be changed in place meanwhile.
 
         dtype is "float32", "bfloat16", "float16", "q8" or "q4"; by default float32, but for the
         blocks of a GGUF file that are q8 (Q8_0) or q4 (Q4_0, Q4_1), which stay as they are.

@@ -84,6 +84,7 @@ def from_fields(fields: JsonFields) -> dict[str, Any]:
 def tensors(config: GPTConfig) -> list[Tensor]:
     c, f = config.hidden_dim, config.ffn_dim
     table = (config.vocab_size, c)
+    qkv = c + 2 * config.num_kv_heads * config.head_dim
     found = [
         Tensor("transformer.wte.weight", "token_embedding.weight", table),
         Tensor("transformer.wpe.weight", "position_encoding.weight", (config.max_seq_len, c)),
@@ -93,7 +94,7 @@ def tensors(config: GPTConfig) -> list[Tensor]:
     for i in range(config.num_layers):
         for theirs, ours, shape in (
             ("ln_1", "ln1", (c,)),
-            ("attn.c_attn", "attention.qkv", (c, 3 * c)),
+            ("attn.c_attn", "attention.qkv", (c, qkv)),
             ("attn.c_proj", "attention.output", (c, c)),
             ("ln_2", "ln2", (c,)),
             ("mlp.c_fc", "ffn.up", (c, f)),

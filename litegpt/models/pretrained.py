@@ -21,7 +21,7 @@ from litegpt.formats import (
     write_checkpoint,
 )
 from litegpt.kernels.reference.weight_formats import weight_format
-from litegpt.models import gpt2, gpt2_gguf, hub, llama, llama_gguf
+from litegpt.models import bigcode, gpt2, gpt2_gguf, hub, llama, llama_gguf
 from litegpt.models.config import GPTConfig
 from litegpt.models.family import Family, GgufContents, GgufFamily, NamedWeights, write_tensors
 from litegpt.models.gguf_blocks import KEPT, packings, warn_of_decoded
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from litegpt.models.gpt import GPTModel
 
-_FAMILIES: tuple[Family, ...] = (gpt2, llama)
+_FAMILIES: tuple[Family, ...] = (gpt2, llama, bigcode)
 FAMILIES = {name: family for family in _FAMILIES for name in family.MODEL_TYPES}
 ARCHITECTURES: dict[str, GgufFamily] = {
     family.architecture: family for family in (gpt2_gguf.GPT2, llama_gguf.LLAMA, llama_gguf.QWEN2)

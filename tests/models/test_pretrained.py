@@ -213,3 +213,15 @@ def test_rope_parameters_of_newer_files(saved: Any) -> None:
     directory = saved("llama")
     _edit(directory, rope_theta=None, rope_parameters={"rope_type": "default", "rope_theta": 5.0})
     assert GPTModel.from_pretrained(directory).config.rope_theta == 5.0
+
+
+def test_one_key_value_head_is_saved_as_gpt_bigcode(tmp_path: Path, make_model: Any) -> None:
+    model = make_model("gpt2", num_kv_heads=1).eval()
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "gpt_bigcode"
+    stored = load_file(tmp_path / "model.safetensors")["transformer.h.0.attn.c_attn.weight"]
+    assert stored.shape == (32 + 2 * 8, 32)  # queries and one key and value head, (out, in)
+    np.testing.assert_array_equal(stored, model.blocks[0].attention.qkv.weight.data.T)
+    again = GPTModel.from_pretrained(tmp_path)
+    assert again.config == model.config
+    np.testing.assert_array_equal(again([[1, 2, 3]]), model([[1, 2, 3]]))

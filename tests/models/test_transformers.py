@@ -34,6 +34,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "dynamic": ("Llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}),
     "llama3": ("Llama", {"rope_scaling": LLAMA3, "rope_theta": 5000.0}),
     "mistral": ("Mistral", {"sliding_window": 16, "head_dim": 8}),
+    "bigcode": ("GPTBigCode", {"attention_softmax_in_fp32": False}),
     "qwen2": ("Qwen2", {"tie_word_embeddings": True}),
 }
 
