@@ -1,7 +1,12 @@
 /* A region is opened by its caller and closed when no piece is left. Workers enter an open region
    if they come in time, and the caller waits only for those inside: a worker that sleeps or has
    lost its processor delays nobody. Workers spin for a moment after a region, since the next one
-   of the same layer is microseconds away, then sleep. */
+   of the same layer is microseconds away, then sleep.
+
+   Every thread has a share of the items, side by side, so that it reads memory as one stream and
+   meets what it left in its caches before. It takes half of what is left of its share at a time,
+   then half of what is left of another's: large pieces first, small ones to even out the end
+   (Markatos and LeBlanc, 1994, affinity scheduling). */
 #include "pool.h"
 
 #include <pthread.h>
@@ -12,7 +17,6 @@
 #include <time.h>
 
 #define SPIN_NANOSECONDS 100000
-#define PIECES_PER_THREAD 16 /* so that unequal pieces and slow threads even out */
 
 #if defined(__x86_64__)
 #define RELAX() __builtin_ia32_pause()
@@ -24,6 +28,13 @@
 
 #define OPEN (UINT32_C(1) << 31)
 
+typedef struct {
+    _Alignas(64) atomic_ptrdiff_t next; /* the first item that nobody has taken */
+    ptrdiff_t end;
+} lg_share;
+
+static lg_share shares[LG_MAX_THREADS];
+
 static struct {
     pthread_mutex_t entry; /* held by the one caller that has a region open */
     pthread_mutex_t sleep;
@@ -33,8 +44,8 @@ static struct {
 
     lg_task task;
     void *context;
-    ptrdiff_t count, piece;
-    atomic_ptrdiff_t next;
+    ptrdiff_t grain;
+    int shares;
     atomic_int status;
 
     _Alignas(64) atomic_uint gate;  /* OPEN, plus the number of workers inside */
@@ -56,25 +67,36 @@ static int64_t nanoseconds(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void work(void) {
-    for (;;) {
-        ptrdiff_t begin = atomic_fetch_add_explicit(&pool.next, pool.piece, memory_order_relaxed);
-        if (begin >= pool.count) return;
-        ptrdiff_t left = pool.count - begin;
-        int status = pool.task(pool.context, begin, begin + (left < pool.piece ? left : pool.piece));
+/* Works on a share until nothing of it is left. */
+static void work_on(lg_share *share) {
+    ptrdiff_t begin = atomic_load_explicit(&share->next, memory_order_relaxed);
+    while (begin < share->end) {
+        ptrdiff_t piece = (share->end - begin) / 2;
+        if (piece < pool.grain) piece = pool.grain;
+        if (piece > share->end - begin) piece = share->end - begin;
+        if (!atomic_compare_exchange_weak_explicit(&share->next, &begin, begin + piece,
+                                                   memory_order_relaxed, memory_order_relaxed))
+            continue;
+        int status = pool.task(pool.context, begin, begin + piece);
         if (status != LG_OK) {
             int none = LG_OK;
             atomic_compare_exchange_strong(&pool.status, &none, status);
         }
+        begin = atomic_load_explicit(&share->next, memory_order_relaxed);
     }
 }
 
-static void enter_if_open(void) {
+/* Works on the thread's own share, then on those after it. */
+static void work(int thread) {
+    for (int i = 0; i < pool.shares; i++) work_on(&shares[(thread + i) % pool.shares]);
+}
+
+static void enter_if_open(int thread) {
     unsigned gate = atomic_load_explicit(&pool.gate, memory_order_acquire);
     while (gate & OPEN) {
         if (atomic_compare_exchange_weak_explicit(&pool.gate, &gate, gate + 1,
                                                   memory_order_acquire, memory_order_acquire)) {
-            work();
+            work(thread);
             atomic_fetch_sub_explicit(&pool.gate, 1, memory_order_release);
             return;
         }
@@ -101,7 +123,7 @@ static void *worker(void *number) {
     inside_region = 1;
     unsigned seen = 0;
     while ((int)(intptr_t)number < atomic_load(&pool.wanted)) {
-        enter_if_open();
+        enter_if_open((int)(intptr_t)number + 1); /* 0 is the caller */
         await_region(seen);
         seen = atomic_load(&pool.epoch);
     }
@@ -167,18 +189,22 @@ int lg_parallel(ptrdiff_t count, ptrdiff_t grain, lg_task task, void *context) {
         return task(context, 0, count);
     if (pool.started < pool.threads - 1) start_workers();
 
-    ptrdiff_t piece = count / (pool.threads * PIECES_PER_THREAD);
-    pool.piece = piece > grain ? piece : grain;
-    pool.count = count;
+    const ptrdiff_t grains = (count + grain - 1) / grain;
+    pool.shares = grains < pool.threads ? (int)grains : pool.threads;
+    for (int i = 0; i < pool.shares; i++) {
+        ptrdiff_t begin = grains * i / pool.shares * grain, end = grains * (i + 1) / pool.shares * grain;
+        atomic_store_explicit(&shares[i].next, begin, memory_order_relaxed);
+        shares[i].end = end < count ? end : count;
+    }
+    pool.grain = grain;
     pool.task = task;
     pool.context = context;
-    atomic_store_explicit(&pool.next, 0, memory_order_relaxed);
     atomic_store_explicit(&pool.status, LG_OK, memory_order_relaxed);
     atomic_store_explicit(&pool.gate, OPEN, memory_order_release);
     call_workers();
 
     inside_region = 1;
-    work();
+    work(0);
     inside_region = 0;
     atomic_fetch_and_explicit(&pool.gate, ~OPEN, memory_order_acquire);
     for (int turns = 0; atomic_load_explicit(&pool.gate, memory_order_acquire) != 0; turns++) {

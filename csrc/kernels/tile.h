@@ -131,7 +131,12 @@ INLINE void pack_strip(lg_matrix a, int rows, lg_size K, float *strip) {
     }
     if (rows == TILE_ROWS && a.row == 1) {
         for (lg_size k = 0; k < K; k++)
+#if defined(LG_AVX512)
+            store_part(strip + k * TILE_ROWS, load_part(a.data + k * a.column, TILE_ROWS, 0),
+                       TILE_ROWS);
+#else
             memcpy(strip + k * TILE_ROWS, a.data + k * a.column, sizeof(float) * TILE_ROWS);
+#endif
         return;
     }
     for (lg_size k = 0; k < K; k++)

@@ -30,7 +30,8 @@ def threads_restored() -> Iterator[None]:
     kernels.set_num_threads(before)
 
 
-WEIGHTS = [(1, 1), (19, 33), (64, 64), (67, 31), (301, 97), (128, 512), (257, 40)]
+# the last two are cut into blocks of inputs, and of outputs
+WEIGHTS = [(1, 1), (19, 33), (64, 64), (67, 31), (301, 97), (128, 512), (801, 40), (257, 800)]
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), WEIGHTS)

@@ -233,6 +233,7 @@ CASES = (
             *(shape for shape in _SHAPES if shape[1] and shape[2]),
             *((m, 20, 37, transposed, False) for m in (1, 33) for transposed in (False, True)),
             *((m, 35, 41, True) for m in (1, 5, 16, 65, 130)),
+            *((m, k, n, True) for m, k, n in ((16, 600, 37), (16, 37, 600), (3, 19, 801))),
         ),
         _linear_backward_bound,
         {"768x128x512": (768, 128, 512), "512x768x3072": (512, 768, 3072)},

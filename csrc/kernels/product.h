@@ -1,0 +1,234 @@
+/* The matrix product behind dense layers and batched products: how it is cut up and shared out. */
+#ifndef LITEGPT_PRODUCT_H
+#define LITEGPT_PRODUCT_H
+
+#include "../vmath.h"
+#include "tile.h"
+#include "tile_half.h"
+
+enum {
+    K_BLOCK = 768,         /* terms that are added in one go: rows of a panel, values of a strip */
+    BLOCK_FLOATS = 196608, /* of an operand that stays in the second-level cache meanwhile */
+    NEAR = 640,            /* distance of rows up to which caches do without packed strips, */
+    NEAR_COLUMN = 400,     /* and of columns */
+    PRODUCT_GRAIN = 32768  /* multiplications below which a piece isn't worth a thread */
+};
+
+/* c (M, N) (+)= a (M, K) * b (K, N), then finish. b comes packed (pack_linear), packed in a format
+   of 16 bits, or with strides. */
+typedef struct {
+    lg_matrix a;
+    const float *b;
+    const uint8_t *halves; /* b in `format` */
+    lg_size b_row, b_column;
+    int packed, format, accumulate;
+    lg_size M, K, N;
+    lg_finish finish;
+    float *c;
+
+    /* the part that is under way */
+    lg_size k, depth;                    /* terms [k, k + depth) */
+    lg_size panel, panels;               /* these panels of columns */
+    lg_size row_blocks, rows_per_block;  /* rows are shared out in such blocks */
+    float *left;                         /* a, packed by strips, or NULL */
+    float *right;                        /* b, packed by panels, or NULL */
+} lg_product;
+
+/* activation(y + bias) + residual on `count` outputs from (row, column) on. */
+INLINE vf finish_vf(vf y, vf bias, vf residual, int activation) {
+    y += bias;
+    if (activation == LG_GELU) y = gelu_vf(y);
+    else if (activation == LG_GELU_ERF) y = gelu_erf_vf(y);
+    else if (activation == LG_RELU) y = relu_vf(y);
+    return y + residual;
+}
+
+static void finish_part(const lg_finish *f, lg_size N, lg_size row, lg_size column, lg_size count,
+                        float *y) {
+    const float *bias = f->bias ? f->bias + column : NULL;
+    const float *residual = f->residual ? f->residual + row * N + column : NULL;
+    const vf zero = splat(-0.0f); /* the neutral element of addition, sign included */
+    FOR_VECTORS(count, i,
+                store(y + i, finish_vf(load(y + i), bias ? load(bias + i) : zero,
+                                       residual ? load(residual + i) : zero, f->activation)),
+                store_part(y + i,
+                           finish_vf(load_part(y + i, left, 0),
+                                     bias ? load_part(bias + i, left, 0) : zero,
+                                     residual ? load_part(residual + i, left, 0) : zero,
+                                     f->activation),
+                           left));
+}
+
+INLINE int has_finish(const lg_finish *f) {
+    return f->bias || f->residual || f->activation != LG_NONE;
+}
+
+/* One tile: rows from `row` on, the columns of one panel. `strip` holds the rows packed, or is NULL;
+   b is the panel, or NULL where it is read in its format. */
+INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size panel,
+                         const float *strip, const float *b) {
+    const lg_size column = panel * PANEL;
+    const int columns = at_most(p->N - column, PANEL);
+    float *c = p->c + row * p->N + column;
+    const int accumulate = p->accumulate || p->k > 0;
+    float edge[TILE_ROWS * PANEL]; /* stands in for c where the panel is cut */
+    float *out = c;
+    lg_size out_row = p->N;
+    if (columns < PANEL) {
+        out = edge;
+        out_row = PANEL;
+        for (int r = 0; accumulate && r < rows; r++) {
+            memset(edge + r * PANEL, 0, sizeof(float) * PANEL);
+            memcpy(edge + r * PANEL, c + r * p->N, sizeof(float) * (size_t)columns);
+        }
+    }
+    if (strip) {
+        tile_strip(rows, accumulate, p->depth, strip, b, PANEL, out, out_row);
+    } else {
+        const lg_matrix a = {p->a.data + row * p->a.row + p->k * p->a.column, p->a.row,
+                             p->a.column};
+        if (b == NULL) /* K is whole */
+            tile_half(rows, p->format, p->depth, a, p->halves + 2 * column * p->K, out, out_row);
+        else
+            tile_loose(rows, accumulate, p->depth, a, b, PANEL, out, out_row);
+    }
+    if (columns < PANEL)
+        for (int r = 0; r < rows; r++)
+            memcpy(c + r * p->N, edge + r * PANEL, sizeof(float) * (size_t)columns);
+    if (p->k + p->depth == p->K && has_finish(&p->finish))
+        for (int r = 0; r < rows; r++)
+            finish_part(&p->finish, p->N, row + r, column, columns, c + r * p->N);
+}
+
+/* Whether a's rows are to be packed by strips. */
+INLINE int is_far(const lg_product *p) { return p->a.row > NEAR || p->a.column > NEAR_COLUMN; }
+
+/* The part's rows of a from `row` on, as a strip. */
+INLINE void product_strip(const lg_product *p, lg_size row, float *strip) {
+    const lg_matrix a = {p->a.data + row * p->a.row + p->k * p->a.column, p->a.row, p->a.column};
+    pack_strip(a, at_most(p->M - row, TILE_ROWS), p->depth, strip);
+}
+
+/* The part's terms of one panel of b, as floats. */
+INLINE void product_panel(const lg_product *p, lg_size panel, float *floats) {
+    if (p->halves)
+        widen_panel(p->halves + 2 * (panel * p->K + p->k) * PANEL, p->format, p->depth, floats);
+    else
+        pack_panel(p->b + p->k * p->b_row + panel * PANEL * p->b_column, p->b_row, p->b_column,
+                   p->depth, at_most(p->N - panel * PANEL, PANEL), floats);
+}
+
+static int product_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const lg_product *p = context;
+    for (lg_size strip = begin; strip < end; strip++)
+        product_strip(p, strip * TILE_ROWS, p->left + strip * TILE_ROWS * p->depth);
+    return LG_OK;
+}
+
+static int product_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const lg_product *p = context;
+    for (lg_size i = begin; i < end; i++)
+        product_panel(p, p->panel + i, p->right + i * PANEL * p->depth);
+    return LG_OK;
+}
+
+/* Items are (block of rows, panel): a panel is packed by whoever works on it and meets all rows of
+   the block, whose strips stay in cache from panel to panel. */
+static int product_columns_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const lg_product *p = context;
+    float *floats = NULL;
+    const int widen = p->halves && p->M >= 2 * TILE_ROWS; /* once for many rows */
+    if (!p->packed || widen) {
+        floats = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * K_BLOCK * PANEL);
+        if (floats == NULL) return LG_NO_MEMORY;
+    }
+    for (lg_size i = begin; i < end; i++) {
+        const lg_size panel = i % p->panels, first = i / p->panels * p->rows_per_block;
+        const lg_size last = first + p->rows_per_block < p->M ? first + p->rows_per_block : p->M;
+        const float *b = floats;
+        if (floats) product_panel(p, panel, floats);
+        else if (!p->halves) b = p->b + (panel * p->K + p->k) * PANEL;
+        for (lg_size row = first; row < last; row += TILE_ROWS)
+            product_tile(p, row, at_most(last - row, TILE_ROWS), panel,
+                         p->left ? p->left + row * p->depth : NULL, b);
+    }
+    return LG_OK;
+}
+
+static int product_by_columns(lg_product p) {
+    const lg_size strips = (p.M + TILE_ROWS - 1) / TILE_ROWS;
+    const int many = p.M >= 2 * TILE_ROWS;
+    p.panels = (p.N + PANEL - 1) / PANEL;
+    p.row_blocks = 1;
+    if (many) { /* a narrow product on many threads is cut by rows too */
+        const lg_size wanted = (4 * lg_num_threads() + p.panels - 1) / p.panels;
+        p.row_blocks = wanted < strips / 4 ? wanted : strips / 4 + 1;
+    }
+    if (many && is_far(&p)) {
+        p.left = lg_scratch(LG_SCRATCH_REGION,
+                            sizeof(float) * (size_t)(strips * TILE_ROWS * p.depth));
+        if (p.left == NULL) return LG_NO_MEMORY;
+        const lg_size grain = 1 + PRODUCT_GRAIN / (TILE_ROWS * (p.depth + 1));
+        int status = lg_parallel(strips, grain, product_strips, &p);
+        if (status != LG_OK) return status;
+    }
+    p.rows_per_block = (strips + p.row_blocks - 1) / p.row_blocks * TILE_ROWS;
+    p.row_blocks = (p.M + p.rows_per_block - 1) / p.rows_per_block;
+    lg_size work = (p.depth + 1) * PANEL * (p.rows_per_block < p.M ? p.rows_per_block : p.M);
+    return lg_parallel(p.panels * p.row_blocks, 1 + PRODUCT_GRAIN / work, product_columns_part, &p);
+}
+
+/* Items are strips: each is packed by whoever works on it and meets all the part's panels, which
+   stay in cache from strip to strip. */
+static int product_rows_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const lg_product *p = context;
+    float *strip = NULL;
+    if (p->panels > 1 && is_far(p)) {
+        strip = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * TILE_ROWS * (size_t)p->depth);
+        if (strip == NULL) return LG_NO_MEMORY;
+    }
+    for (lg_size row = begin * TILE_ROWS; row < end * TILE_ROWS && row < p->M; row += TILE_ROWS) {
+        if (strip) product_strip(p, row, strip);
+        for (lg_size i = 0; i < p->panels; i++)
+            product_tile(p, row, at_most(p->M - row, TILE_ROWS), p->panel + i, strip,
+                         p->right + i * PANEL * p->depth);
+    }
+    return LG_OK;
+}
+
+static int product_by_rows(lg_product p) {
+    const lg_size all = (p.N + PANEL - 1) / PANEL, strips = (p.M + TILE_ROWS - 1) / TILE_ROWS;
+    const lg_size most = 1 + BLOCK_FLOATS / (PANEL * (p.depth + 1));
+    p.right = lg_scratch(LG_SCRATCH_REGION,
+                         sizeof(float) * (size_t)((most < all ? most : all) * PANEL * p.depth));
+    if (p.right == NULL) return LG_NO_MEMORY;
+    for (p.panel = 0; p.panel < all; p.panel += most) {
+        p.panels = all - p.panel < most ? all - p.panel : most;
+        const lg_size work = PANEL * (p.depth + 1);
+        int status = lg_parallel(p.panels, row_grain(work), product_panels, &p);
+        if (status != LG_OK) return status;
+        const lg_size grain = 1 + PRODUCT_GRAIN / (TILE_ROWS * work * p.panels);
+        status = lg_parallel(strips, grain, product_rows_part, &p);
+        if (status != LG_OK) return status;
+    }
+    return LG_OK;
+}
+
+static int product(lg_product p) {
+    if (p.M == 0 || p.N == 0) return LG_OK;
+    const int many = p.M >= 2 * TILE_ROWS;
+    /* Few rows: the weights are a stream, read once. */
+    const lg_size step = p.packed && !many && p.K > 0 ? p.K : K_BLOCK;
+    for (p.k = 0; p.k == 0 || p.k < p.K; p.k += step) {
+        p.depth = p.K - p.k < step ? p.K - p.k : step;
+        /* By rows where b stays in cache, or where the output, larger than the operands, is what
+           comes from memory. */
+        const int by_rows = !p.packed && many && p.M >= 4 * TILE_ROWS * lg_num_threads() &&
+                            (p.N * p.depth <= BLOCK_FLOATS || p.M * p.N > p.K * (p.M + p.N));
+        int status = by_rows ? product_by_rows(p) : product_by_columns(p);
+        if (status != LG_OK) return status;
+    }
+    return LG_OK;
+}
+
+#endif
