@@ -119,7 +119,7 @@ def __getattr__(name: str) -> object:
 
     So `litegpt --version` needs no NumPy, and Ctrl-C is heard while the rest is being imported.
     """
-    if name in _FLOORS:
+    if name in _FLOORS or name == "testing":
         return import_module(f"litegpt.{name}")
     if name in __all__:
         for floor in _FLOORS:
