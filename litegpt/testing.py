@@ -33,46 +33,44 @@ def tiny_model() -> TextModel:
     model = GPTModel(
         characters, WINDOW, 2, _WIDTH // _HEAD, _WIDTH, characters, 0.0, bias=True, seed=0
     )
-    for parameter in model.parameters():
-        parameter.data[...] = 0
-    for block in model.blocks:
-        block.ln1.weight.data[...] = block.ln2.weight.data[...] = _NORM
-    model.final_norm.weight.data[...] = _NORM
+    state = model.state_dict()  # the parameters' own arrays
+    for name, array in state.items():
+        array[...] = _NORM if name.endswith(("ln1.weight", "ln2.weight", "norm.weight")) else 0
     each, places = np.arange(characters), np.arange(WINDOW)
-    model.token_embedding.weight.data[each, _HERE + each] = 1
-    assert model.position_encoding is not None
-    model.position_encoding.weight.data[places, _PLACE + places] = 1
+    state["token_embedding.weight"][each, _HERE + each] = 1
+    state["position_encoding.weight"][places, _PLACE + places] = 1
 
-    first, second = model.blocks
-    q, k, v = _views(first.attention.qkv.weight.data)
+    block = {name[9:]: array for name, array in state.items() if name.startswith("blocks.0")}
+    q, k, v = _views(block["attention.qkv.weight"])
     q[_PLACE + places[1:], places[:-1]] = 13  # place t looks for place t - 1
     k[_PLACE + places, places] = 13
     v[_HERE + each, each] = 1
-    first.attention.output.weight.data[each, _BEFORE + each] = 1
+    block["attention.output.weight"][each, _BEFORE + each] = 1
     # Place 0 found itself; the feed-forward takes that away again.
-    first.ffn.up.weight.data[_BEFORE + each, each] = 20
-    first.ffn.up.weight.data[_PLACE, each] = 20
-    first.ffn.up.bias.data[each] = -24
-    first.ffn.down.weight.data[each, _BEFORE + each] = -0.12
+    block["ffn.up.weight"][_BEFORE + each, each] = 20
+    block["ffn.up.weight"][_PLACE, each] = 20
+    block["ffn.up.bias"][each] = -24
+    block["ffn.down.weight"][each, _BEFORE + each] = -0.12
 
-    q, k, v = _views(second.attention.qkv.weight.data)
+    block = {name[9:]: array for name, array in state.items() if name.startswith("blocks.1")}
+    q, k, v = _views(block["attention.qkv.weight"])
     q[_HERE + each, each] = 50  # the character here is looked for ...
     k[_BEFORE + each, each] = 50  # ... among those before each place, the latest first,
-    second.attention.qkv.bias.data[characters] = 10
+    block["attention.qkv.bias"][characters] = 10
     k[_PLACE + places, characters] = 2.75 * (places - places.mean())
     k[_PLACE, characters] = 48  # and where there is none, place 0 stands for that
     v[_HERE + each, each] = 1
     v[_PLACE, characters] = 1
-    second.attention.output.weight.data[each, _AFTER + each] = 1
-    second.attention.output.weight.data[characters, _NONE] = 1
+    block["attention.output.weight"][each, _AFTER + each] = 1
+    block["attention.output.weight"][characters, _NONE] = 1
     # Only what was found counts.
-    second.ffn.up.weight.data[_AFTER + each, each] = 20
-    second.ffn.up.weight.data[_NONE, each] = -40
-    second.ffn.up.bias.data[each] = -6
-    second.ffn.down.weight.data[each, _AFTER + each] = 1
+    block["ffn.up.weight"][_AFTER + each, each] = 20
+    block["ffn.up.weight"][_NONE, each] = -40
+    block["ffn.up.bias"][each] = -6
+    block["ffn.down.weight"][each, _AFTER + each] = 1
 
-    model.head.weight.data[_HERE + each, (each + 1) % characters] = 12
-    model.head.weight.data[_AFTER + each, each] = 5
+    state["head.weight"][_HERE + each, (each + 1) % characters] = 12
+    state["head.weight"][_AFTER + each, each] = 5
     return TextModel(model.eval(), tokenizer)
 
 
