@@ -13,6 +13,7 @@ from litegpt.formats.files import (
 )
 from litegpt.formats.gguf import GgufFile
 from litegpt.formats.json_fields import JsonFields, parse_json, read_json
+from litegpt.formats.token_file import TokenFile, TokenFileWriter
 from litegpt.formats.weights import (
     SafetensorsFile,
     ShardedWeights,
@@ -29,6 +30,8 @@ __all__ = [
     "ModelFormatError",
     "SafetensorsFile",
     "ShardedWeights",
+    "TokenFile",
+    "TokenFileWriter",
     "Weights",
     "check_destination",
     "check_tensors",

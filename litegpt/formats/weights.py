@@ -70,10 +70,10 @@ class SafetensorsFile:
     """Names and shapes of the tensors in a file, which the safetensors library has checked.
 
     The file is mapped: as long as this, or what it has read, is in use, it must not shrink. What
-    is read may be changed; that doesn't change the file.
+    is read may be changed; that doesn't change the file. types are those that are read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, types: Mapping[str, np.dtype[Any]] = _TYPES) -> None:
         if not path.is_file():
             raise ModelFormatError(f"{path}: no such file{_pickled(path.parent)}")
         self.path = path
@@ -87,27 +87,36 @@ class SafetensorsFile:
             except (SafetensorError, OSError) as error:
                 raise ModelFormatError(f"{path}: not a whole safetensors file ({error})") from error
             self._bytes: mmap.mmap = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        header.pop("__metadata__", None)
+        self.metadata: Mapping[str, str] = header.pop("__metadata__", None) or {}
+        self._types = types
         self._start = 8 + length
         self._tensors: dict[str, dict[str, Any]] = header
         self.shapes: Shapes = {name: tuple(t["shape"]) for name, t in header.items()}
-        allowed = ", ".join(_TYPES)
+        allowed = ", ".join(types)
         self.unread: Mapping[str, str] = {
             name: f"has type {tensor['dtype']}; types read are {allowed}"
             for name, tensor in header.items()
-            if tensor["dtype"] not in _TYPES
+            if tensor["dtype"] not in types
         }
 
     def read(self, name: str) -> np.ndarray:
         """One tensor where it lies in the file, or, from bfloat16, a copy in float32."""
         tensor = self._tensors[name]
-        dtype, shape = _TYPES[tensor["dtype"]], self.shapes[name]
+        dtype, shape = self._types[tensor["dtype"]], self.shapes[name]
         start = self._start + tensor["data_offsets"][0]
         count = int(np.prod(shape, dtype=np.int64))
         array = np.frombuffer(self._bytes, dtype, count, start).reshape(shape)
         if tensor["dtype"] == "BF16":
             return (array.astype(np.uint32) << 16).view(np.float32)  # its upper half
         return array
+
+    def let_go(self) -> None:
+        """Gives back the memory of what was read so far: it is read again when it is needed.
+
+        Not for tensors that somebody has changed.
+        """
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._bytes.madvise(mmap.MADV_DONTNEED)
 
 
 class ShardedWeights:

@@ -54,17 +54,17 @@ class ExampleEncoder:
                 [(given, False), (self._ended(self._tokenizer.encode(completion)), True)]
             )
         if "text" in record:
-            return self.document(_text(record, "text"))
+            return self.part(_text(record, "text"))
         held = ", ".join(f'"{name}"' for name in list(record)[:5]) or "nothing"
         raise ValueError(f"must hold {_FORMS}; it holds {held}")
 
-    def document(self, text: str | bytes) -> Example:
-        """A text of its own, all of which is learned but the prefix."""
-        prefix = np.array(self._tokenizer.prefix, np.int64)
+    def part(self, text: str | bytes, begins: bool = True, ends: bool = True) -> Example:
+        """A text, or a part of one, that is learned whole: without tokens, nothing at all."""
         ids = self._tokenizer.encode(text)
         if not len(ids):
             return Example(ids, np.zeros(0, bool))
-        return _joined([(prefix, False), (self._ended(ids), True)])
+        prefix = np.array(self._tokenizer.prefix if begins else (), np.int64)
+        return _joined([(prefix, False), (self._ended(ids) if ends else ids, True)])
 
     def _ended(self, ids: np.ndarray) -> np.ndarray:
         return np.append(ids, self._tokenizer.eos_ids[:1]).astype(np.int64)

@@ -76,15 +76,18 @@ class Tokenizer(ABC):
             )
 
 
-def as_text(text: str | bytes) -> str:
-    """Text as it is, bytes as UTF-8; ValueError naming the first byte that isn't."""
+def as_text(text: str | bytes, begin: int = 0) -> str:
+    """Text as it is, bytes as UTF-8; ValueError naming the first byte that isn't.
+
+    begin: where the bytes stand in their file.
+    """
     if isinstance(text, str):
         return text
     try:
         return text.decode()
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"not UTF-8: byte 0x{text[error.start]:02x} at offset {error.start} "
+            f"not UTF-8: byte 0x{text[error.start]:02x} at offset {begin + error.start} "
             "(the byte tokenizer takes any bytes)"
         ) from None
 

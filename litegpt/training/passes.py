@@ -7,7 +7,8 @@ import numpy as np
 
 from litegpt.models import GPTModel
 from litegpt.training.config import TrainConfig
-from litegpt.training.data import IGNORED, Batch
+from litegpt.training.data import Batch, rows_of
+from litegpt.training.documents import IGNORED
 from litegpt.training.parallel import Alone
 
 
@@ -24,20 +25,19 @@ def batch_gradients(
     large batch. rng gives what micro-batch 0, 1, ... draws its dropout from.
     """
     model.zero_grad()
-    inputs, targets = batch
+    targets = batch[1]
     counted = _counted(targets)
     if not counted:
         raise ValueError("no target of a step's batch is to be counted")
     size = config.batch_size
-    mine = range(len(inputs) // size)[ranks.part(len(inputs) // size)]
+    mine = range(len(targets) // size)[ranks.part(len(targets) // size)]
     loss = 0.0
     for number in mine:
         rows = slice(number * size, (number + 1) * size)
         share = _counted(targets[rows]) / counted
         if share:
             loss += share * model.loss_and_backward(
-                inputs[rows],
-                targets[rows],
+                **rows_of(batch, rows),
                 scale=share,
                 seed=rng(number),
                 when_complete=ranks.completed if number == mine[-1] else None,
@@ -51,11 +51,11 @@ def validation_loss(model: GPTModel, batches: Iterable[Batch], ranks: Alone) -> 
     """The mean loss of all targets of the batches, in nats, without dropout; NaN without any."""
     loss = counted = 0.0  # summed over all targets, and how many they are
     with model.evaluating():
-        for inputs, targets in batches:
-            mine = ranks.part(len(inputs))
-            here = _counted(targets[mine])
+        for batch in batches:
+            mine = ranks.part(len(batch[1]))
+            here = _counted(batch[1][mine])
             if here:
-                loss += here * model.compute_loss(inputs[mine], targets[mine])
+                loss += here * model.compute_loss(**rows_of(batch, mine))
                 counted += here
     loss, counted = ranks.total([loss, counted])
     return loss / counted if counted else math.nan
