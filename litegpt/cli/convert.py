@@ -10,7 +10,7 @@ import numpy as np
 from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.output import say
 from litegpt.formats import GgufFile
-from litegpt.models import GPTModel
+from litegpt.models import GPTModel, load_lora, merge_lora
 from litegpt.models.gguf_export import GGUF_DTYPES, save_gguf
 from litegpt.text import tokenizer_from_gguf
 
@@ -33,6 +33,11 @@ def add_parser(verbs: Any) -> None:
         choices=list(GGUF_DTYPES),
         help="of the weights in a GGUF file (default: float16); directories are float32",
     )
+    parser.add_argument(
+        "--merge",
+        metavar="ADAPTER",
+        help="a directory of LoRA adapters whose additions the weights are to have in them",
+    )
     parser.set_defaults(run=run)
 
 
@@ -48,6 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{destination}: SRC and DEST are the same")
     with bad_values():
         model = GPTModel.from_pretrained(arguments.source, "float32")
+        if arguments.merge is not None:
+            load_lora(model, arguments.merge)
+            merge_lora(model)
         entries = _tokenizer_entries(source) if source.is_file() else {}
         if to_gguf:
             save_gguf(model, destination, arguments.dtype or "float16", entries)

@@ -107,6 +107,13 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help="how weights are kept in memory (default: float32, but 8- and 4-bit blocks of a GGUF "
         "file as they are); fewer bits are faster and less exact",
     )
+    parser.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="LoRA adapters (of `litegpt finetune --lora`, of PEFT) that the model is to have",
+    )
 
 
 def load(arguments: argparse.Namespace) -> TextModel:
@@ -114,9 +121,11 @@ def load(arguments: argparse.Namespace) -> TextModel:
     path = arguments.model
     with bad_values():
         try:
-            return TextModel.from_pretrained(path, getattr(arguments, "dtype", None))
+            return TextModel.from_pretrained(
+                path, getattr(arguments, "dtype", None), getattr(arguments, "adapter", None)
+            )
         except ValueError as error:
-            if str(path) in str(error):
+            if any(str(p) in str(error) for p in (path, getattr(arguments, "adapter", path))):
                 raise
             raise InputError(f"{path}: {error}") from error
 

@@ -10,7 +10,7 @@ import numpy as np
 from litegpt.generation.decode import Completion, complete, stream
 from litegpt.generation.scoring import score_ids
 from litegpt.generation.stopping import StopStrings
-from litegpt.models import GPTModel, hub, pretrained
+from litegpt.models import GPTModel, hub, load_lora, merge_lora, pretrained
 from litegpt.text import StreamDecoder, Tokenizer, load_tokenizer, tokenizer_from_gguf
 
 Prompt = str | bytes | np.ndarray  # ids (T,) are taken as they are
@@ -47,8 +47,21 @@ class TextModel:
         self.model, self.tokenizer = model, tokenizer
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, dtype: str | None = None) -> "TextModel":
-        """From a directory, a GGUF file, or the hub: see GPTModel.from_pretrained."""
+    def from_pretrained(
+        cls, path: str | Path, dtype: str | None = None, adapter: str | Path | None = None
+    ) -> "TextModel":
+        """From a directory, a GGUF file, or the hub: see GPTModel.from_pretrained.
+
+        adapter is a directory of LoRA adapters, which are merged into the float32 weights before
+        these become dtype.
+        """
+        if adapter is not None:
+            made = cls.from_pretrained(path, "float32")
+            load_lora(made.model, adapter)
+            merge_lora(made.model)
+            if dtype is not None:
+                made.model.quantize(dtype)
+            return made
         path = Path(path)
         if not path.exists() and hub.is_name(path.as_posix()):
             path = hub.fetch(path.as_posix())

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from litegpt.formats import (
     ModelFormatError,
     SafetensorsFile,
     check_tensors,
     read_json,
+    save_tensors,
     write_together,
 )
 from litegpt.models import pretrained
@@ -211,14 +211,10 @@ def save_lora(
     directory.mkdir(parents=True, exist_ok=True)
     write_together(
         {
-            directory / ADAPTER_WEIGHTS: partial(_write, tensors),
+            directory / ADAPTER_WEIGHTS: partial(save_tensors, tensors=tensors),
             directory / ADAPTER_CONFIG: partial(_write_text, text),
         }
     )
-
-
-def _write(tensors: dict[str, np.ndarray], path: Path) -> None:
-    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def _write_text(text: str, path: Path) -> None:
