@@ -90,7 +90,7 @@ cdef extern from "roster.h" nogil:
         int (*embedding_quantized)(const int64_t *, const uint8_t *, int, size, size, size,
                                    float *) noexcept nogil
         int (*linear_backward)(const float *, const float *, const float *, int, size, size, size,
-                               float *, float *, float *) noexcept nogil
+                               int, float *, float *, float *) noexcept nogil
         int (*matmul)(const float *, const float *, int, int, size, size, size, size,
                       float *) noexcept nogil
         int (*embedding)(const int64_t *, const float *, size, size, size, float *) noexcept nogil

@@ -81,7 +81,8 @@ typedef struct {
     K(embedding_quantized, (const int64_t *ids, const uint8_t *packed, int format, lg_size count,  \
                             lg_size V, lg_size C, float *y))                                       \
     K(linear_backward, (const float *dy, const float *x, const float *weight, int transposed,      \
-                        lg_size M, lg_size K, lg_size N, float *dweight, float *dbias, float *dx)) \
+                        lg_size M, lg_size K, lg_size N, int accumulate, float *dweight,           \
+                        float *dbias, float *dx))                                                  \
     K(matmul, (const float *a, const float *b, int transpose_a, int transpose_b, lg_size batch,    \
                lg_size M, lg_size K, lg_size N, float *c))                                         \
     K(embedding, (const int64_t *ids, const float *table, lg_size count, lg_size V, lg_size C,     \

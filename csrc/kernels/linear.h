@@ -76,8 +76,8 @@ static int column_sums(void *context, ptrdiff_t begin, ptrdiff_t end) {
 }
 
 static int linear_backward(const float *dy, const float *x, const float *weight, int transposed,
-                           lg_size M, lg_size K, lg_size N, float *dweight, float *dbias,
-                           float *dx) {
+                           lg_size M, lg_size K, lg_size N, int accumulate, float *dweight,
+                           float *dbias, float *dx) {
     /* dx (M, K) = dy (M, N) * weight^T */
     int status = product((lg_product){.a = {dy, N, 1},
                                       .b = weight,
@@ -93,14 +93,14 @@ static int linear_backward(const float *dy, const float *x, const float *weight,
         status = lg_parallel((N + PANEL - 1) / PANEL, row_grain(M * PANEL), column_sums, &t);
         if (status != LG_OK) return status;
     }
-    /* dweight (K, N) += x^T * dy, or (N, K) += dy^T * x */
+    /* dweight (K, N) (+)= x^T * dy, or (N, K) (+)= dy^T * x */
     const float *left = transposed ? dy : x, *right = transposed ? x : dy;
     const lg_size rows = transposed ? N : K, columns = transposed ? K : N;
     return product((lg_product){.a = {left, 1, rows},
                                 .b = right,
                                 .b_row = columns,
                                 .b_column = 1,
-                                .accumulate = 1,
+                                .accumulate = accumulate,
                                 .M = rows,
                                 .K = M,
                                 .N = columns,

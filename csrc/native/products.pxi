@@ -40,7 +40,8 @@ def linear(x, weight, bias=None, residual=None, activation=None, bint transposed
     return y
 
 
-def linear_backward(dy, x, weight, dweight, dbias=None, bint transposed=False):
+def linear_backward(dy, x, weight, dweight, dbias=None, bint transposed=False,
+                    bint accumulate=True):
     cdef float *px = floats(x, "x")
     cdef float *pdy = floats(dy, "dy")
     cdef float *pweight = matrix(weight, "weight")
@@ -58,8 +59,8 @@ def linear_backward(dy, x, weight, dweight, dbias=None, bint transposed=False):
     cdef cnp.ndarray dx = empty_like(x)
     cdef int status
     with nogil:
-        status = chosen.linear_backward(pdy, px, pweight, transposed, M, K, N, pdweight, pdbias,
-                                        data_of(dx))
+        status = chosen.linear_backward(pdy, px, pweight, transposed, M, K, N, accumulate,
+                                        pdweight, pdbias, data_of(dx))
     finish(status)
     return dx
 

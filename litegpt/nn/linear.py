@@ -102,7 +102,10 @@ class Linear(Module):
 
         def backward(dy: np.ndarray) -> np.ndarray:
             dbias = None if trained_bias is None else trained_bias.grad
-            return kernels.linear_backward(dy, inputs, weight.data, weight.grad, dbias, transposed)
+            dweight, adds = weight.grad_memory()
+            return kernels.linear_backward(
+                dy, inputs, weight.data, dweight, dbias, transposed, adds
+            )
 
         def frozen_backward(dy: np.ndarray) -> np.ndarray:  # which doesn't keep the inputs
             if trained_bias is not None:

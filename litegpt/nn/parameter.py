@@ -16,12 +16,14 @@ class Parameter:
     and optimizers pass it over.
     """
 
-    __slots__ = ("_data", "_grad", "trainable")
+    __slots__ = ("_cleared", "_data", "_grad", "_shared", "trainable")
 
     def __init__(self, data: ArrayLike) -> None:
         self._data = floats(data)
         self.trainable = True
         self._grad: np.ndarray | None = None
+        self._cleared = False  # grad is zero, though its memory doesn't say so yet
+        self._shared = False  # somebody else reads the memory of grad
 
     @property
     def data(self) -> np.ndarray:
@@ -40,6 +42,9 @@ class Parameter:
     def grad(self) -> np.ndarray:
         if self._grad is None:
             self._grad = np.zeros_like(self._data)
+        if self._cleared:
+            self._grad.fill(0)
+            self._cleared = False
         return self._grad
 
     @grad.setter
@@ -54,19 +59,31 @@ class Parameter:
                 f"{self._data.dtype}, shape {self._data.shape}"
             )
         memory[...] = self.grad
-        self._grad = memory
+        self._grad, self._shared = memory, True
+
+    def grad_memory(self) -> tuple[np.ndarray, bool]:
+        """For a kernel: the memory of grad, and whether to add to what it holds.
+
+        If not, all of it must be written: so zeros needn't be, nor read again.
+        """
+        if self._grad is None:
+            self._grad, self._cleared = np.empty_like(self._data), True
+        adds, self._cleared = not self._cleared, False
+        return self._grad, adds
 
     def check_trainable(self) -> None:
         """RuntimeError where weights are kept for inference alone."""
 
     def zero_grad(self) -> None:
-        if self._grad is not None:
+        """grad is zero from now on; memory of its own is written when it is next needed."""
+        if self._grad is not None and self._shared:
             self._grad.fill(0)
+        self._cleared = self._grad is not None and not self._shared
 
     def cast(self, dtype: DTypeLike) -> None:
         """Changes the float type; the compiled kernels take float32 only, the numpy rung any."""
         self._data = floats(self._data, np.dtype(dtype))
-        self._grad = None
+        self._grad, self._cleared, self._shared = None, False, False
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -78,6 +78,20 @@ def test_parameter() -> None:
     parameter.grad += 1
     parameter.zero_grad()
     assert not parameter.grad.any()
+    memory, adds = parameter.grad_memory()
+    assert adds and memory is parameter.grad
+    memory += 1
+    parameter.zero_grad()
+    memory, adds = parameter.grad_memory()
+    assert not adds  # to be overwritten
+    memory[...] = 5
+    assert parameter.grad_memory() == (memory, True) and parameter.grad[0, 0] == 5
+    parameter.zero_grad()
+    shared = np.ones((2, 2), np.float32)
+    parameter.keep_grad_in(shared)
+    shared += 1
+    parameter.zero_grad()
+    assert not shared.any() and parameter.grad_memory() == (shared, True)
     parameter.data = np.asfortranarray(np.eye(2))
     assert parameter.data.flags.c_contiguous and parameter.data.dtype == np.float32
     with pytest.raises(ValueError, match=r"\(2, 2\) can't take values of shape \(2,\)"):

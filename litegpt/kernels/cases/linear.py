@@ -103,6 +103,7 @@ def _linear_backward(
     outputs: int,
     transposed: bool = False,
     bias: bool = True,
+    accumulate: bool = True,
 ) -> Arguments:
     weight = (outputs, inputs) if transposed else (inputs, outputs)
     return {
@@ -112,7 +113,15 @@ def _linear_backward(
         "dweight": normal(rng, *weight),
         "dbias": normal(rng, outputs) if bias else None,
         "transposed": transposed,
+        "accumulate": accumulate,
     }
+
+
+def _special_overwritten(rng: np.random.Generator) -> Arguments:
+    """Nothing of what dweight held is left."""
+    arguments = _linear_backward(rng, 33, 35, 41, bias=False, accumulate=False)
+    arguments["dweight"][:] = np.nan
+    return arguments
 
 
 def _linear_backward_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
@@ -121,7 +130,8 @@ def _linear_backward_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
     transposed, (rows, columns) = arguments["transposed"], dy.shape
     dx = sum_error(columns) * (dy @ (weight if transposed else weight.T))
     product = dy.T @ x if transposed else x.T @ dy
-    bounds = [dx + NORMAL, sum_error(rows) * (np.abs(arguments["dweight"]) + product) + NORMAL]
+    held = np.abs(arguments["dweight"]) if arguments["accumulate"] else 0
+    bounds = [dx + NORMAL, sum_error(rows) * (held + product) + NORMAL]
     if arguments["dbias"] is not None:
         bounds.append(sum_error(rows) * (np.abs(arguments["dbias"]) + dy.sum(axis=0)) + NORMAL)
     return bounds
@@ -234,9 +244,11 @@ CASES = (
             *((m, 20, 37, transposed, False) for m in (1, 33) for transposed in (False, True)),
             *((m, 35, 41, True) for m in (1, 5, 16, 65, 130)),
             *((m, k, n, True) for m, k, n in ((16, 600, 37), (16, 37, 600), (3, 19, 801))),
+            *((m, 35, 41, False, True, False) for m in (0, 1, 33, 801)),
         ),
         _linear_backward_bound,
         {"768x128x512": (768, 128, 512), "512x768x3072": (512, 768, 3072)},
+        special={"overwritten": _special_overwritten},
         updates=("dweight", "dbias"),
         flops=lambda arguments: 4.0 * arguments["x"].size * arguments["dy"].shape[-1],
     ),

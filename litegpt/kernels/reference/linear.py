@@ -44,16 +44,21 @@ def linear_backward(
     dweight: np.ndarray,
     dbias: np.ndarray | None = None,
     transposed: bool = False,
+    accumulate: bool = True,
 ) -> np.ndarray:
     """dx = dy @ weight^T, for y = x @ weight + bias.
 
-    Adds x^T @ dy into dweight (in weight's own shape) and the rows of dy into dbias.
+    Adds x^T @ dy into dweight (in weight's own shape) and the rows of dy into dbias. Without
+    accumulate, dweight is overwritten, whatever it holds: the first gradient of a step needs no
+    zeros in memory.
     """
     rows_x, rows_dy = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
-    if transposed:
-        dweight += rows_dy.T @ rows_x  # (N, M) (M, K) -> (N, K)
+    # (N, M) (M, K) -> (N, K), or (K, M) (M, N) -> (K, N)
+    product = rows_dy.T @ rows_x if transposed else rows_x.T @ rows_dy
+    if accumulate:
+        dweight += product
     else:
-        dweight += rows_x.T @ rows_dy  # (K, M) (M, N) -> (K, N)
+        dweight[...] = product
     if dbias is not None:
         dbias += rows_dy.sum(axis=0)
     return dy @ (weight if transposed else weight.T)  # (..., N) -> (..., K)
