@@ -126,6 +126,41 @@ INLINE float largest_vf(vf v) {
     return larger(larger(fours[0][0], fours[0][2]), larger(fours[0][1], fours[0][3]));
 }
 
+/* The same for whole numbers. */
+typedef int32_t four_ints __attribute__((vector_size(16)));
+
+INLINE int32_t sum_vi(vi v) {
+    four_ints fours[LG_VL / 4];
+    memcpy(fours, &v, sizeof v);
+    for (int half = LG_VL / 8; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) fours[i] += fours[i + half];
+    return (fours[0][0] + fours[0][2]) + (fours[0][1] + fours[0][3]);
+}
+
+INLINE vi max_vi(vi a, vi b) {
+#if defined(LG_AVX512)
+    return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b);
+#elif defined(LG_AVX2)
+    return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#else
+    const vi larger = a > b;
+    return (larger & a) | (~larger & b);
+#endif
+}
+
+INLINE int32_t largest_vi(vi v) {
+    four_ints fours[LG_VL / 4];
+    memcpy(fours, &v, sizeof v);
+    for (int half = LG_VL / 8; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) {
+            const four_ints larger = fours[i] > fours[i + half];
+            fours[i] = (larger & fours[i]) | (~larger & fours[i + half]);
+        }
+    const int32_t a = fours[0][0] > fours[0][2] ? fours[0][0] : fours[0][2];
+    const int32_t b = fours[0][1] > fours[0][3] ? fours[0][1] : fours[0][3];
+    return a > b ? a : b;
+}
+
 /* Long sums are taken in float within a block of so many, in double from block to block. */
 enum { SUM_BLOCK = 1024 };
 

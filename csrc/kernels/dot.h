@@ -4,6 +4,10 @@
 
 #include "../simd.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 INLINE vi load_bytes(const void *p) {
     vi v;
     memcpy(&v, p, sizeof v);
@@ -26,11 +30,18 @@ enum { SIGNED_EXCESS = 0 };
 #endif
 
 #if !defined(LG_AVX512) && !defined(LG_AVX2) && !defined(LG_NEON)
-/* Four products of signed bytes, two at a time in lanes of 16 bits: 2 * 128 * 127 fits them. */
+/* Four products of signed bytes, from bytes 0 and 2 and from bytes 1 and 3 of every lane. */
 INLINE vi dot_plain(vi sum, vi a, vi b) {
     typedef int16_t vh __attribute__((vector_size(4 * LG_VL)));
-    const vh pairs = (((vh)a << 8) >> 8) * (((vh)b << 8) >> 8) + ((vh)a >> 8) * ((vh)b >> 8);
+    const vh a_even = ((vh)a << 8) >> 8, b_even = ((vh)b << 8) >> 8;
+    const vh a_odd = (vh)a >> 8, b_odd = (vh)b >> 8;
+#if defined(__SSE2__) /* every x86-64 */
+    const __m128i even = _mm_madd_epi16((__m128i)a_even, (__m128i)b_even);
+    return sum + (vi)even + (vi)_mm_madd_epi16((__m128i)a_odd, (__m128i)b_odd);
+#else
+    const vh pairs = a_even * b_even + a_odd * b_odd; /* 2 * 128 * 127 fits 16 bits */
     return sum + (((vi)pairs << 16) >> 16) + ((vi)pairs >> 16);
+#endif
 }
 #endif
 
@@ -60,18 +71,28 @@ INLINE vi dot_signed(vi sum, vi a, vi b) {
 #endif
 }
 
-/* a: 0..127, b: -127..127 */
-INLINE vi dot_unsigned(vi sum, vi a, vi b) {
+/* a: 0..15, b: -127..127; at most eight in a row, from a sum of zero to sum_of_small. */
+INLINE vi dot_small(vi sum, vi a, vi b) {
 #if defined(LG_VNNI)
     return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
-#elif defined(LG_AVX512)
-    const __m512i pairs = _mm512_maddubs_epi16((__m512i)a, (__m512i)b);
-    return sum + (vi)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+#elif defined(LG_AVX512) /* sums of 16 bits: 8 * 2 * 15 * 127 fits them */
+    return (vi)_mm512_add_epi16((__m512i)sum, _mm512_maddubs_epi16((__m512i)a, (__m512i)b));
 #elif defined(LG_AVX2)
-    const __m256i pairs = _mm256_maddubs_epi16((__m256i)a, (__m256i)b);
-    return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+    return (vi)_mm256_add_epi16((__m256i)sum, _mm256_maddubs_epi16((__m256i)a, (__m256i)b));
 #else
     return dot_signed(sum, a, b);
+#endif
+}
+
+INLINE vi sum_of_small(vi sum) {
+#if defined(LG_VNNI)
+    return sum;
+#elif defined(LG_AVX512)
+    return (vi)_mm512_madd_epi16((__m512i)sum, _mm512_set1_epi16(1));
+#elif defined(LG_AVX2)
+    return (vi)_mm256_madd_epi16((__m256i)sum, _mm256_set1_epi16(1));
+#else
+    return sum;
 #endif
 }
 

@@ -5,23 +5,32 @@
 #include "dot.h"
 #include "quantized.h"
 
-/* Rows of a tile, and vectors of outputs: sums of integers, a vector of weights for each of the
-   latter, and one of activations have to fit the vector registers. */
-#if defined(LG_VNNI)
-enum { CODE_ROWS = 12, CODE_VECTORS = 2 };
-#elif defined(LG_AVX512)
-enum { CODE_ROWS = 8, CODE_VECTORS = 2 };
+/* Rows of a tile, and how many vector registers its sums of floats and its sums of integers may
+   take, beside weights, activations and what multiplying bytes needs. */
+#if defined(LG_AVX512)
+enum { CODE_ROWS = 8, FLOAT_SUMS = 16, INTEGER_SUMS = 12 };
 #elif defined(LG_NEON)
-enum { CODE_ROWS = 4, CODE_VECTORS = 4 };
+enum { CODE_ROWS = 4, FLOAT_SUMS = 16, INTEGER_SUMS = 8 };
 #else
-enum { CODE_ROWS = 4, CODE_VECTORS = 1 };
+enum { CODE_ROWS = 4, FLOAT_SUMS = 4, INTEGER_SUMS = 4 };
 #endif
+
+/* Vectors of a panel for whose outputs `sums` registers suffice, with `rows` rows. */
+INLINE int vectors_within(int sums, int rows) {
+    int vectors = PANEL / LG_VL;
+    while (vectors > 1 && vectors * rows > sums) vectors /= 2;
+    return vectors;
+}
 
 enum {
     GROUP = 32,                /* inputs that share a scale */
     QUADS = GROUP / 4,         /* of four codes each, which a lane multiplies at once */
+    FETCH_AHEAD = 16 * 1024,   /* bytes of weights, into the second-level cache */
     CODES_AT_ONCE = 256 * 1024 /* bytes of activations that stay in the second-level cache */
 };
+
+/* What is loaded for some outputs isn't loaded early, while others still fill the registers. */
+#define KEEP_APART __asm__ volatile("" ::: "memory")
 
 /* A group of activations, rounded, of the rows of one tile: codes [QUADS][rows][4], then for each
    row the scale, the scale times the sum of the codes (what a minimum is worth), and what makes up
@@ -55,32 +64,33 @@ typedef struct {
     lg_size rows_per_block;
 } lg_code_product;
 
+typedef int8_t vbytes __attribute__((vector_size(LG_VL)));
+
 /* Row r's part of a group: `count` activations, rounded to codes; see activation_codes. */
 INLINE void round_group(const float *x, lg_size count, int rows, int r, uint8_t *group) {
-    float values[GROUP] = {0};
-    memcpy(values, x, sizeof(float) * (size_t)count);
-    vi largest = {0};
-    for (int i = 0; i < GROUP; i += LG_VL) { /* as integers: NaN is larger than infinity */
-        const vi magnitude = bits(load(values + i)) & 0x7fffffff;
-        const vi larger = magnitude > largest;
-        largest = (larger & magnitude) | (~larger & largest);
+    float values[GROUP];
+    if (count < GROUP) {
+        memset(values, 0, sizeof values);
+        memcpy(values, x, sizeof(float) * (size_t)count);
+        x = values;
     }
-    int32_t most_bits = 0;
-    for (int i = 0; i < LG_VL; i++) most_bits = largest[i] > most_bits ? largest[i] : most_bits;
+    vi largest = {0};
+    UNROLL for (int i = 0; i < GROUP; i += LG_VL) /* as integers: NaN is larger than infinity */
+        largest = max_vi(largest, bits(load(x + i)) & 0x7fffffff);
+    const int32_t most_bits = largest_vi(largest);
     const int finite = most_bits < 0x7f800000;
     const float most = float_of_bits((uint32_t)most_bits);
     float inverse = finite && most > 0 ? 127.0f / most : 0.0f;
     if (!(inverse <= FLT_MAX)) inverse = 0.0f;
-    int8_t codes[GROUP] = {0};
-    int32_t sum = 0;
-    if (inverse > 0)
-        for (int i = 0; i < GROUP; i += LG_VL) {
-            const vi code = nearest_vi(load(values + i) * inverse);
-            for (int lane = 0; lane < LG_VL; lane++) {
-                codes[i + lane] = (int8_t)code[lane];
-                sum += code[lane];
-            }
-        }
+    int8_t codes[GROUP];
+    vi sums = {0};
+    UNROLL for (int i = 0; i < GROUP; i += LG_VL) {
+        const vi code = inverse > 0 ? nearest_vi(load(x + i) * inverse) : (vi){0};
+        const vbytes narrow = __builtin_convertvector(code, vbytes);
+        memcpy(codes + i, &narrow, sizeof narrow);
+        sums += code;
+    }
+    const int32_t sum = sum_vi(sums);
     const float scale = !finite ? NAN : inverse > 0 ? most / 127.0f : 0.0f;
     const float scaled_sum = scale * (float)sum;
     const int32_t start = -SIGNED_EXCESS * sum;
@@ -104,52 +114,71 @@ static int round_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
     return LG_OK;
 }
 
+/* sum[r][from + v] += a group of activations times a block of weights, for `vectors` vectors of
+   outputs from `column` on. */
+INLINE void code_group(const int rows, const int vectors, const int format, const uint8_t *group,
+                       const uint8_t *block, int column, const int from,
+                       vf sum[CODE_ROWS][PANEL / LG_VL]) {
+    const uint8_t *quads = block + (format == LG_Q8 ? 2 : 4) * PANEL + 4 * column;
+    vi dot[CODE_ROWS][PANEL / LG_VL];
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int v = 0; v < vectors; v++)
+            dot[r][v] = (vi){0} + (format == LG_Q8 ? start_of(group, rows, r) : 0);
+    UNROLL for (int q = 0; q < QUADS; q++) {
+        vi weights[PANEL / LG_VL];
+        UNROLL for (int v = 0; v < vectors; v++)
+            weights[v] = format == LG_Q8
+                             ? load_bytes(quads + 4 * (q * PANEL + v * LG_VL))
+                             : (load_bytes(quads + 4 * (q % 4 * PANEL + v * LG_VL)) >>
+                                (q < 4 ? 0 : 4)) & 0x0f0f0f0f;
+        UNROLL for (int r = 0; r < rows; r++) {
+            const vi codes = splat_bytes(codes_of(group, rows, q, r));
+            UNROLL for (int v = 0; v < vectors; v++)
+                dot[r][v] = format == LG_Q8 ? dot_signed(dot[r][v], weights[v], codes)
+                                            : dot_small(dot[r][v], weights[v], codes);
+        }
+    }
+    UNROLL for (int v = 0; v < vectors; v++) {
+        const uint8_t *scales = block + 2 * (column + v * LG_VL);
+        const vf scale = load_float16(scales);
+        const vf minimum = format == LG_Q8 ? scale : load_float16(scales + 2 * PANEL);
+        UNROLL for (int r = 0; r < rows; r++) {
+            const vi whole = format == LG_Q8 ? dot[r][v] : sum_of_small(dot[r][v]);
+            vf value = fma_vf(__builtin_convertvector(whole, vf),
+                              scale * scale_of(group, rows, r), sum[r][from + v]);
+            if (format == LG_Q4)
+                value = fma_vf(minimum, splat(scaled_sum_of(group, rows, r)), value);
+            sum[r][from + v] = value;
+        }
+    }
+}
+
 /* y (rows, 32) = the codes of `rows` rows times a panel; rows and format are constants wherever
    this is inlined. */
 INLINE void code_tile(const int rows, const int format, lg_size groups, const uint8_t *a,
                       const uint8_t *w, float *y) {
     const int halves = format == LG_Q8 ? 1 : 2;
     const int bytes = PANEL * (2 * halves + (format == LG_Q8 ? GROUP : GROUP / 2));
-    for (int i = 0; i < rows * PANEL; i += LG_VL) store(y + i, splat(0));
-    for (lg_size g = 0; g < groups; g++, a += rows * CODE_BYTES, w += bytes) {
-        const uint8_t *quads = w + 2 * halves * PANEL;
+    const int together = vectors_within(FLOAT_SUMS, rows);
+    const int at_once = vectors_within(INTEGER_SUMS, rows);
 #pragma GCC unroll 1
-        for (int j = 0; j < PANEL; j += CODE_VECTORS * LG_VL) {
-            vi dot[CODE_ROWS][CODE_VECTORS];
-UNROLL for (int r = 0; r < rows; r++)
-UNROLL for (int v = 0; v < CODE_VECTORS; v++)
-                    dot[r][v] = (vi){0} + (format == LG_Q8 ? start_of(a, rows, r) : 0);
-UNROLL for (int q = 0; q < QUADS; q++) {
-                vi weights[CODE_VECTORS];
-UNROLL for (int v = 0; v < CODE_VECTORS; v++) {
-                    const int column = j + v * LG_VL;
-                    weights[v] = format == LG_Q8
-                                     ? load_bytes(quads + 4 * (q * PANEL + column))
-                                     : (load_bytes(quads + 4 * (q % 4 * PANEL + column)) >>
-                                        (q < 4 ? 0 : 4)) & 0x0f0f0f0f;
-                }
-UNROLL for (int r = 0; r < rows; r++) {
-                    const vi codes = splat_bytes(codes_of(a, rows, q, r));
-UNROLL for (int v = 0; v < CODE_VECTORS; v++)
-                        dot[r][v] = format == LG_Q8 ? dot_signed(dot[r][v], weights[v], codes)
-                                                    : dot_unsigned(dot[r][v], weights[v], codes);
-                }
-            }
-UNROLL for (int v = 0; v < CODE_VECTORS; v++) {
-                const int column = j + v * LG_VL;
-                const vf scale = load_float16(w + 2 * column);
-                const vf minimum =
-                    format == LG_Q8 ? scale : load_float16(w + 2 * (PANEL + column));
-UNROLL for (int r = 0; r < rows; r++) {
-                    float *sum = y + r * PANEL + column;
-                    vf value = fma_vf(__builtin_convertvector(dot[r][v], vf),
-                                      scale * scale_of(a, rows, r), load(sum));
-                    if (format == LG_Q4)
-                        value = fma_vf(minimum, splat(scaled_sum_of(a, rows, r)), value);
-                    store(sum, value);
-                }
+    for (int first = 0; first < PANEL; first += together * LG_VL) {
+        vf sum[CODE_ROWS][PANEL / LG_VL];
+        const uint8_t *group = a, *block = w;
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < together; v++) sum[r][v] = splat(0);
+        for (lg_size g = 0; g < groups; g++, group += rows * CODE_BYTES, block += bytes) {
+            if (rows > 4) /* slower than the stream that the processor fetches by itself */
+                UNROLL for (int line = 0; line < bytes; line += 64)
+                    __builtin_prefetch(block + FETCH_AHEAD + line, 0, 2);
+            UNROLL for (int v = 0; v < together; v += at_once) {
+                KEEP_APART;
+                code_group(rows, at_once, format, group, block, first + v * LG_VL, v, sum);
             }
         }
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < together; v++)
+                store(y + r * PANEL + first + v * LG_VL, sum[r][v]);
     }
 }
 
@@ -165,9 +194,6 @@ static void code_tile_of(int rows, int format, lg_size groups, const uint8_t *a,
         CODE_CASE(1) CODE_CASE(2) CODE_CASE(3) CODE_CASE(4)
 #if defined(LG_AVX512)
         CODE_CASE(5) CODE_CASE(6) CODE_CASE(7) CODE_CASE(8)
-#endif
-#if defined(LG_VNNI)
-        CODE_CASE(9) CODE_CASE(10) CODE_CASE(11) CODE_CASE(12)
 #endif
     }
 }
@@ -186,12 +212,8 @@ static int code_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
             float tile[CODE_ROWS * PANEL];
             code_tile_of(rows, p->format, p->groups, p->codes + row * p->groups * CODE_BYTES,
                          p->packed + item % panels * panel_bytes, tile);
-            for (int r = 0; r < rows; r++) {
-                float *y = p->y + (row + r) * p->N + column;
-                memcpy(y, tile + r * PANEL, sizeof(float) * (size_t)columns);
-                if (has_finish(&p->finish))
-                    finish_part(&p->finish, p->N, row + r, column, columns, y);
-            }
+            finish_tile(&p->finish, p->N, row, rows, column, columns, tile, PANEL,
+                        p->y + row * p->N + column);
         }
     }
     return LG_OK;

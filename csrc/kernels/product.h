@@ -43,20 +43,37 @@ INLINE vf finish_vf(vf y, vf bias, vf residual, int activation) {
     return y + residual;
 }
 
-static void finish_part(const lg_finish *f, lg_size N, lg_size row, lg_size column, lg_size count,
+/* y (rows, columns), from (row, column) on, = the finished outputs `from`; activation is a constant
+   wherever this is inlined. */
+INLINE void finish_rows(const int activation, const lg_finish *f, lg_size N, lg_size row, int rows,
+                        lg_size column, lg_size columns, const float *from, lg_size from_row,
                         float *y) {
-    const float *bias = f->bias ? f->bias + column : NULL;
-    const float *residual = f->residual ? f->residual + row * N + column : NULL;
     const vf zero = splat(-0.0f); /* the neutral element of addition, sign included */
-    FOR_VECTORS(count, i,
-                store(y + i, finish_vf(load(y + i), bias ? load(bias + i) : zero,
-                                       residual ? load(residual + i) : zero, f->activation)),
-                store_part(y + i,
-                           finish_vf(load_part(y + i, left, 0),
-                                     bias ? load_part(bias + i, left, 0) : zero,
-                                     residual ? load_part(residual + i, left, 0) : zero,
-                                     f->activation),
-                           left));
+    const float *bias = f->bias ? f->bias + column : NULL;
+    for (int r = 0; r < rows; r++, from += from_row, y += N) {
+        const float *residual = f->residual ? f->residual + (row + r) * N + column : NULL;
+        FOR_VECTORS(columns, i,
+                    store(y + i, finish_vf(load(from + i), bias ? load(bias + i) : zero,
+                                           residual ? load(residual + i) : zero, activation)),
+                    store_part(y + i,
+                               finish_vf(load_part(from + i, left, 0),
+                                         bias ? load_part(bias + i, left, 0) : zero,
+                                         residual ? load_part(residual + i, left, 0) : zero,
+                                         activation),
+                               left));
+    }
+}
+
+#define FINISH_CASE(activation)                                                                 \
+    case activation:                                                                            \
+        finish_rows(activation, f, N, row, rows, column, columns, from, from_row, y);           \
+        break;
+
+static void finish_tile(const lg_finish *f, lg_size N, lg_size row, int rows, lg_size column,
+                        lg_size columns, const float *from, lg_size from_row, float *y) {
+    switch (f->activation) {
+        FINISH_CASE(LG_NONE) FINISH_CASE(LG_GELU) FINISH_CASE(LG_GELU_ERF) FINISH_CASE(LG_RELU)
+    }
 }
 
 INLINE int has_finish(const lg_finish *f) {
@@ -96,8 +113,7 @@ INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size pan
         for (int r = 0; r < rows; r++)
             memcpy(c + r * p->N, edge + r * PANEL, sizeof(float) * (size_t)columns);
     if (p->k + p->depth == p->K && has_finish(&p->finish))
-        for (int r = 0; r < rows; r++)
-            finish_part(&p->finish, p->N, row + r, column, columns, c + r * p->N);
+        finish_tile(&p->finish, p->N, row, rows, column, columns, c, p->N, c);
 }
 
 /* Whether a's rows are to be packed by strips. */
