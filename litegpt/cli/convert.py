@@ -1,6 +1,7 @@
 """`litegpt convert`: a model written in another kind of file."""
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from litegpt.formats import GgufFile
 from litegpt.models import GPTModel, load_lora, merge_lora
 from litegpt.models.gguf_export import GGUF_DTYPES, save_gguf
 from litegpt.text import tokenizer_from_gguf
+from litegpt.text.gguf_vocabulary import WHOLE
+from litegpt.text.tokenizer_json import FILE_NAME, read_tokenizer_json
 
-_BESIDE = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+_BESIDE = (FILE_NAME, "tokenizer_config.json", "chat_template.jinja")
 _GGUF = ".gguf"
 
 
@@ -24,7 +27,7 @@ def add_parser(verbs: Any) -> None:
         help="write a model as a directory or as a GGUF file",
         description="Writes the model SRC as DEST: a GGUF file if that name ends in .gguf, else a "
         "directory (config.json, model.safetensors) as transformers and litegpt read it. The "
-        "tokenizer comes along, except from a directory into a GGUF file.",
+        "tokenizer comes along.",
     )
     parser.add_argument("source", metavar="SRC", help="a directory, a GGUF file, or owner/name")
     parser.add_argument("destination", type=Path, metavar="DEST", help="what to write")
@@ -56,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.merge is not None:
             load_lora(model, arguments.merge)
             merge_lora(model)
-        entries = _tokenizer_entries(source) if source.is_file() else {}
+        entries = _tokenizer_entries(source)
         if to_gguf:
             save_gguf(model, destination, arguments.dtype or "float16", entries)
             carried = bool(entries)
@@ -73,15 +76,20 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tokenizer_entries(file: Path) -> dict[str, Any]:
-    """The entries of a GGUF file that describe its tokenizer."""
-    metadata = GgufFile(file).metadata
-    return {key: metadata[key] for key in metadata if key.startswith("tokenizer.")}
+def _tokenizer_entries(source: Path) -> dict[str, Any]:
+    """The entries of a GGUF file that describe its tokenizer, or those for a directory's."""
+    if source.is_file():
+        metadata = GgufFile(source).metadata
+        return {key: metadata[key] for key in metadata if key.startswith("tokenizer.")}
+    if not (source / FILE_NAME).is_file():
+        return {}
+    text = json.dumps(read_tokenizer_json(source), ensure_ascii=False)
+    return {"tokenizer.ggml.model": "none", WHOLE: text}
 
 
 def _tokenizer_into(directory: Path, source: Path, entries: dict[str, Any]) -> bool:
     """Writes the tokenizer beside the model; whether there was one."""
-    if "tokenizer.ggml.tokens" in entries:
+    if "tokenizer.ggml.tokens" in entries or (source.is_file() and WHOLE in entries):
         plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in entries.items()}
         tokenizer_from_gguf(plain).save(directory)
         return True

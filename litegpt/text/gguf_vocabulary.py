@@ -5,7 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from litegpt.text.load import tokenizer_from_json
 from litegpt.text.subword import SubwordTokenizer, byte_level, tokenizers_package
+from litegpt.text.tokenizer import Tokenizer
+from litegpt.text.tokenizer_json import parse_object
 
 # token_type of llama.cpp's llama_token_type
 _NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
@@ -32,15 +35,29 @@ _NORMALIZED = {"qwen2"}  # to NFC, as the model's own tokenizer.json has it
 _WHOLE_WORDS_FIRST = {"llama-bpe", "llama3"}  # a word that is a token isn't merged to others
 
 
-def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> SubwordTokenizer:
+WHOLE = (
+    "tokenizer.huggingface.json"  # a tokenizer.json as text, for kinds that GGUF has no keys for
+)
+
+
+def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer that the keys tokenizer.* describe (lists, integers, booleans, text).
 
     ValueError naming the key that is missing, contradicts another, or asks for what isn't
     supported.
     """
     model = metadata.get("tokenizer.ggml.model")
-    if model != "gpt2":
-        raise ValueError(f"tokenizer.ggml.model {model!r} isn't supported (supported: 'gpt2')")
+    if model == "gpt2":
+        return _byte_level_bpe(metadata)
+    text = metadata.get(WHOLE)
+    if isinstance(text, str):
+        return tokenizer_from_json(parse_object(text, WHOLE), WHOLE)
+    raise ValueError(
+        f"tokenizer.ggml.model {model!r} isn't supported (supported: 'gpt2', or {WHOLE})"
+    )
+
+
+def _byte_level_bpe(metadata: Mapping[str, Any]) -> SubwordTokenizer:
     pre = metadata.get("tokenizer.ggml.pre", "default")
     if pre not in PRE_TOKENIZERS:
         allowed = ", ".join(map(repr, PRE_TOKENIZERS))

@@ -46,17 +46,21 @@ def _from_file(path: Path) -> Tokenizer:
             for needed in (vocab, merges):
                 needed.open("rb").close()  # an OSError that names it
             return SubwordTokenizer.from_vocab_and_merges(vocab, merges)
-    content = read_object(path)
+    return tokenizer_from_json(read_object(path), str(path))
+
+
+def tokenizer_from_json(content: dict[str, Any], name: str) -> Tokenizer:
+    """The tokenizer that the content of a tokenizer.json describes; errors are those of `name`."""
     for tokenizer_class in TOKENIZERS.values():
         tokenizer = tokenizer_class.from_json(content)
         if tokenizer is not None:
             return tokenizer
     if not isinstance(content.get("model"), dict):
-        raise ValueError(f'{path}: no tokenizer.json (it has no object "model")')
+        raise ValueError(f'{name}: no tokenizer.json (it has no object "model")')
     try:
         return SubwordTokenizer.from_json(content)
     except ValueError as error:
-        raise ValueError(f"{path}: a tokenizer that isn't supported: {error}") from None
+        raise ValueError(f"{name}: a tokenizer that isn't supported: {error}") from None
 
 
 def _end_ids(directory: Path, tokenizer: SubwordTokenizer) -> list[int]:

@@ -68,13 +68,17 @@ def read_tokenizer_json(directory: str | Path) -> dict[str, Any]:
 
 def read_object(path: Path) -> dict[str, Any]:
     """The content of a file; ValueError if it isn't a JSON object."""
-    data = read_bounded(path)
+    return parse_object(read_bounded(path), str(path))
+
+
+def parse_object(text: str | bytes, name: str) -> dict[str, Any]:
+    """A JSON object from what stands at a place of that name; ValueError if it isn't one."""
     try:
-        content = json.loads(data)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+        raise ValueError(f"{name}: not JSON ({error})") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: not a JSON object")
+        raise ValueError(f"{name}: not a JSON object")
     return content
 
 
