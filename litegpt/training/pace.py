@@ -42,16 +42,21 @@ class Pace:
         left = config.max_time - self.seconds
         if left <= 0:
             return step
-        measured = self._steps >= _MEASURED_STEPS and (
-            planned is not None or self.seconds >= _MEASURED_SHARE * config.max_time
-        )
-        if not measured:
-            return planned
         one, evaluation = self._step, self._evaluation
+        if self._steps < _MEASURED_STEPS:
+            return planned
+        if planned is None and self.seconds < _MEASURED_SHARE * config.max_time:
+            return None
         if evaluation is None:
+            if planned is not None:
+                return planned
             evaluation = one / 3 * config.eval_steps  # a forward pass is a third of a step
-        between = evaluation / config.eval_interval + self._save / config.save_interval
-        steps = max(0.0, left - evaluation - self._save) / (one + between)
+        steps = left / one
+        for _ in range(3):  # what comes between depends on the steps, and they on it
+            end = step + steps
+            evaluations = end // config.eval_interval - step // config.eval_interval + 1
+            saves = end // config.save_interval - step // config.save_interval + 1
+            steps = max(0.0, left - evaluations * evaluation - saves * self._save) / one
         missed = math.inf if planned is None else abs(step + steps - planned) * one
         if missed < _TOLERANCE * config.max_time:
             return planned

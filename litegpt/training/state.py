@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from litegpt.training.config import MAY_CHANGE
+from litegpt.models import GPTConfig
+from litegpt.training.config import MAY_CHANGE, TrainConfig
 
 RECENT = 50  # losses that a new one is compared with
 _ENOUGH = 20  # of them, before anything is called a spike
@@ -54,6 +55,21 @@ class RunState:
     def from_bytes(cls, array: np.ndarray) -> Self:
         return cls(**json.loads(array.tobytes()))
 
+    def last_step(self, config: TrainConfig) -> int | None:
+        """The step at which the run ends; None until max_time has been turned into steps."""
+        return self.planned_steps if config.max_time else config.max_steps
+
+    def ended(self, config: TrainConfig) -> str | None:
+        """Why there is nothing left to do, or None."""
+        last, waited = self.last_step(config), self.evaluations_since_best
+        if last is not None and self.step >= last:
+            return f"all {self.step} steps are done"
+        if config.patience and waited >= config.patience:
+            return (
+                f"the last {waited} evaluations were no better than that of step {self.best_step}"
+            )
+        return None
+
     def take_step(self, loss: float, lr: float, grad_norm: float) -> None:
         self.step += 1
         self.loss, self.lr, self.grad_norm = loss, lr, grad_norm
@@ -91,10 +107,15 @@ class RunState:
             )
 
 
+def describe(config: TrainConfig, model: GPTConfig, data: str) -> dict[str, Any]:
+    """What makes a run: another one with the same gives the same weights."""
+    return {"settings": asdict(config), "model": asdict(model), "data": data}
+
+
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """ValueError listing what differs, if a run can't go on as what is now described.
 
-    Both hold settings (of TrainConfig), model (of GPTConfig), and data (a fingerprint).
+    Both are as describe has them, and what was before holds its RunState, too.
     """
     now = json.loads(json.dumps(now))  # as it would come back from a file
     problems = [

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from litegpt.training.pace import Pace
 from litegpt.training.parallel import Alone
 from litegpt.training.passes import batch_gradients, validation_loss
 from litegpt.training.schedule import scheduled_rate
-from litegpt.training.state import DivergenceError, RunState, check_same_run
+from litegpt.training.state import DivergenceError, RunState, check_same_run, describe
 
 T = TypeVar("T")
 
@@ -76,18 +76,12 @@ class Trainer:
     @property
     def last_step(self) -> int | None:
         """The step at which the run ends; None until max_time has been turned into steps."""
-        return self.state.planned_steps if self.config.max_time else self.config.max_steps
+        return self.state.last_step(self.config)
 
     @property
     def ended(self) -> str | None:
         """Why there is nothing left to do, or None."""
-        if self.last_step is not None and self.step >= self.last_step:
-            return f"all {self.step} steps are done"
-        patience, waited = self.config.patience, self.state.evaluations_since_best
-        if patience and waited >= patience:
-            best = self.state.best_step
-            return f"the last {waited} evaluations were no better than that of step {best}"
-        return None
+        return self.state.ended(self.config)
 
     def stop(self) -> None:
         """Ends the run after the step that is under way."""
@@ -103,7 +97,8 @@ class Trainer:
         checkpoint = self.checkpoints.newest(self.notice)
         if checkpoint is None:
             return False
-        check_same_run(checkpoint.state, self._described())
+        now = describe(self.config, self.model.config, self.data.fingerprint)
+        check_same_run(checkpoint.state, now)
         self._load(checkpoint)
         self.checkpoints.publish(self.state.best_step, self.config.keep_last)
         if self.state.planned_time != self.config.max_time:
@@ -233,26 +228,24 @@ class Trainer:
                 self._tokens, self._seconds = 0, 0.0
                 self._tell("on_record", record)
         if self.checkpoints and (best or self.ended or self.step % config.save_interval == 0):
-            self._timed(self._save, self._pace.took_save)
-
-    def _described(self) -> dict[str, Any]:
-        """What makes this run: another one with the same gives the same weights."""
-        return {
-            "settings": asdict(self.config),
-            "model": asdict(self.model.config),
-            "data": self.data.fingerprint,
-        }
+            self._timed(self._try_to_save, self._pace.took_save)
 
     def _save(self) -> None:
         assert self.checkpoints
         self.state.seconds = self._pace.seconds
-        content = self._described() | {"run": asdict(self.state)}
+        content = describe(self.config, self.model.config, self.data.fingerprint)
+        with interrupts_deferred():
+            self.checkpoints.save(
+                self.model, self.optimizer, content | {"run": asdict(self.state)}, self.step
+            )
+            self._saved = self.step, self.state.settled
+            if self.step:
+                self.checkpoints.publish(self.state.best_step, self.config.keep_last)
+
+    def _try_to_save(self) -> None:
+        """As on_save_error wants it, a failure is a line."""
         try:
-            with interrupts_deferred():
-                self.checkpoints.save(self.model, self.optimizer, content, self.step)
-                self._saved = self.step, self.state.settled
-                if self.step:
-                    self.checkpoints.publish(self.state.best_step, self.config.keep_last)
+            self._save()
         except CheckpointError as error:
             if self.config.on_save_error == "stop":
                 raise
@@ -292,7 +285,7 @@ class Trainer:
         self.records = [record for record in self.records if record.step <= self.step]
         self._tell("on_rewind")
         if self.checkpoints:
-            self._save()  # how often that was
+            self._try_to_save()  # how often that was
 
     def _rng(self, purpose: str, micro_batch: int = 0) -> np.random.Generator:
         """What one step draws from for one purpose: a function of seed and numbers alone."""

@@ -1,0 +1,211 @@
+"""Checkpoints on disk: what they hold, which stay, and what becomes of broken ones."""
+
+import json
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from litegpt.models import GPTModel
+from litegpt.training import Callback, CheckpointError, Checkpoints, Trainer
+
+FILES = ["config.json", "model.safetensors", "optimizer.safetensors", "state.json"]
+
+
+class Notices(Callback):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def on_notice(self, trainer: Trainer, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture
+def finished(make_run: Callable[..., Trainer], tmp_path: Path) -> Trainer:
+    """A run of 20 steps in tmp_path, with checkpoints of all evaluations and every 4 steps."""
+    trainer = make_run(checkpoints=Checkpoints(tmp_path), keep_last=3)
+    trainer.fit()
+    return trainer
+
+
+def steps(directory: Path) -> list[int]:
+    return sorted(int(path.name[5:]) for path in (directory / "checkpoints").iterdir())
+
+
+def test_a_checkpoint_holds_the_whole_run(finished, tmp_path) -> None:
+    path = tmp_path / "checkpoints" / "step-000020"
+    assert sorted(os.listdir(path)) == FILES
+    for name, array in GPTModel.from_pretrained(path).state_dict().items():
+        assert array.tobytes() == finished.model.state_dict()[name].tobytes()
+    stored = load_file(path / "optimizer.safetensors")
+    own = finished.optimizer.state_dict()
+    assert stored.keys() == own.keys()
+    assert all(stored[name].tobytes() == own[name].tobytes() for name in own)
+    state = json.loads((path / "state.json").read_text())
+    assert state["run"]["step"] == 20
+    assert state["run"]["best_loss"] == min(r.val_loss for r in finished.records if r.val_loss)
+    assert state["settings"]["seed"] == 7
+    assert state["model"]["hidden_dim"] == 16
+    assert state["data"] == finished.data.fingerprint
+    assert sorted(state["sha256"]) == FILES
+
+
+def test_the_last_ones_and_the_best_stay(make_run, tmp_path) -> None:
+    """A learning rate that spoils what was learned: the best is an early one."""
+
+    class Spoil(Callback):
+        def on_step(self, trainer: Trainer) -> None:
+            if trainer.step == 10:
+                for parameter in trainer.model.parameters():
+                    parameter.data *= -10
+
+    trainer = make_run(
+        checkpoints=Checkpoints(tmp_path), callbacks=[Spoil()], keep_last=2, on_spike="ignore",
+        learning_rate=1e-3, min_learning_rate=1e-3,
+    )  # fmt: skip
+    trainer.fit()
+    assert trainer.state.best_step == 5
+    assert steps(tmp_path) == [5, 16, 20]
+    best = (tmp_path / "checkpoints" / "step-000005" / "model.safetensors").read_bytes()
+    assert (tmp_path / "model.safetensors").read_bytes() == best
+
+
+def test_the_best_model_takes_its_space_once(finished, tmp_path) -> None:
+    best = tmp_path / "checkpoints" / f"step-{finished.state.best_step:06}"
+    assert (tmp_path / "model.safetensors").samefile(best / "model.safetensors")
+
+
+def test_where_no_links_can_be_made_it_is_a_copy(make_run, tmp_path, monkeypatch) -> None:
+    def no_links(*paths: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    trainer = make_run(checkpoints=Checkpoints(tmp_path))
+    trainer.fit()
+    best = tmp_path / "checkpoints" / f"step-{trainer.state.best_step:06}" / "model.safetensors"
+    assert (tmp_path / "model.safetensors").read_bytes() == best.read_bytes()
+    assert not (tmp_path / "model.safetensors").samefile(best)
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) * 2 // 3] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("harm", [cut, flip, Path.unlink])
+def test_a_broken_checkpoint_gives_way_to_the_one_before(
+    harm, name, finished, make_run, everything, tmp_path
+) -> None:
+    assert steps(tmp_path)[-2:] == [16, 20]
+    harm(tmp_path / "checkpoints" / "step-000020" / name)
+    notices = Notices()
+    again = make_run(checkpoints=Checkpoints(tmp_path), callbacks=[notices], keep_last=3)
+    assert again.resume()
+    assert again.step == 16
+    (said,) = notices.said
+    assert str(tmp_path / "checkpoints" / "step-000020" / name) in said
+    assert "goes on from step-000016" in said
+    assert 20 not in steps(tmp_path)
+    again.fit()
+    assert everything(again) == everything(finished)
+    GPTModel.from_pretrained(tmp_path)
+
+
+def test_when_all_are_broken_it_says_so_and_removes_nothing(finished, make_run, tmp_path) -> None:
+    before = steps(tmp_path)
+    for step in before:
+        cut(tmp_path / "checkpoints" / f"step-{step:06}" / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"no checkpoint is whole: .*not as it was written"):
+        make_run(checkpoints=Checkpoints(tmp_path)).resume()
+    assert steps(tmp_path) == before
+
+
+def test_what_a_killed_process_left_is_removed(finished, make_run, tmp_path) -> None:
+    folder = tmp_path / "checkpoints"
+    for name in (".step-000024.partial", ".step-000004.discarded"):
+        (folder / name).mkdir()
+        (folder / name / "model.safetensors").write_bytes(b"half")
+    again = make_run(checkpoints=Checkpoints(tmp_path), max_steps=24)
+    again.resume()
+    again.fit()
+    assert sorted(os.listdir(folder)) == ["step-000020", "step-000024"]
+
+
+@pytest.fixture
+def file_limit():
+    """file_limit(bytes): no file of this process may be larger from now on (EFBIG)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class Limited(Callback):
+    """Files can't be written after step 9, and can again after step `until`."""
+
+    def __init__(self, limit: Callable[[int], None], until: int) -> None:
+        self.limit, self.until = limit, until
+
+    def on_step(self, trainer: Trainer) -> None:
+        if trainer.step in (9, self.until):
+            self.limit(4096 if trainer.step == 9 else resource.RLIM_INFINITY)
+
+
+def test_where_nothing_can_be_written_the_run_stops(
+    make_run, everything, file_limit, tmp_path
+) -> None:
+    limited = Limited(file_limit, until=99)
+    trainer = make_run(checkpoints=Checkpoints(tmp_path), callbacks=[limited])
+    with pytest.raises(CheckpointError) as raised:
+        trainer.fit()
+    file_limit(resource.RLIM_INFINITY)
+    folder = tmp_path / "checkpoints"
+    assert str(raised.value) == (
+        f"{folder / 'step-000010'}: this checkpoint can't be written (File too large); "
+        "that of step 8 is whole"
+    )
+    assert trainer.step == 10
+    assert sorted(os.listdir(folder)) == ["step-000005", "step-000008"]
+    again, whole = make_run(checkpoints=Checkpoints(tmp_path)), make_run()
+    again.resume()
+    again.fit(), whole.fit()
+    assert everything(again) == everything(whole)
+
+
+def test_or_goes_on_if_asked(make_run, everything, file_limit, tmp_path) -> None:
+    notices, limited = Notices(), Limited(file_limit, until=15)
+    trainer = make_run(
+        checkpoints=Checkpoints(tmp_path), callbacks=[notices, limited], on_save_error="continue"
+    )
+    trainer.fit()
+    assert [text.split(":")[0][-6:] for text in notices.said] == ["000010", "000012"]
+    assert all("can't be written" in text and "goes on" in text for text in notices.said)
+    assert steps(tmp_path) == [16, 20]
+    whole = make_run(on_save_error="continue")
+    whole.fit()
+    assert everything(trainer) == everything(whole)
+
+
+def test_a_run_whose_last_checkpoint_can_t_be_written_fails(make_run, file_limit, tmp_path) -> None:
+    limited = Limited(file_limit, until=99)
+    options = {"callbacks": [limited], "on_save_error": "continue"}
+    with pytest.raises(CheckpointError, match=r"step-000020: .*; that of step 8 is whole"):
+        make_run(checkpoints=Checkpoints(tmp_path), **options).fit()
+
+
+def test_a_model_of_no_weight_family_is_refused_in_a_line(tmp_path, make_run) -> None:
+    trainer = make_run()
+    model = GPTModel(32, 16, 1, 2, 16, norm="rmsnorm", position="learned", seed=0)
+    other = Trainer(model, trainer.data, trainer.config, checkpoints=Checkpoints(tmp_path))
+    with pytest.raises(CheckpointError, match=r"can't be written \(no weight family .*none yet"):
+        other.fit()
+    assert np.all([np.isfinite(p.data).all() for p in model.parameters()])
