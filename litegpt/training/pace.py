@@ -51,11 +51,11 @@ class Pace:
             if planned is not None:
                 return planned
             evaluation = one / 3 * config.eval_steps  # a forward pass is a third of a step
-        steps = left / one
+        steps, before = left / one, step - 1  # what is due after this step is still to come
         for _ in range(3):  # what comes between depends on the steps, and they on it
             end = step + steps
-            evaluations = end // config.eval_interval - step // config.eval_interval + 1
-            saves = end // config.save_interval - step // config.save_interval + 1
+            evaluations = end // config.eval_interval - before // config.eval_interval + 1
+            saves = end // config.save_interval - before // config.save_interval + 1
             steps = max(0.0, left - evaluations * evaluation - saves * self._save) / one
         missed = math.inf if planned is None else abs(step + steps - planned) * one
         if missed < _TOLERANCE * config.max_time:
