@@ -120,14 +120,21 @@ def __getattr__(name: str) -> object:
     So `litegpt --version` needs no NumPy, and Ctrl-C is heard while the rest is being imported.
     """
     if name in _FLOORS or name == "testing":
-        return import_module(f"litegpt.{name}")
+        return _floor(name)
     if name in __all__:
         for floor in _FLOORS:
-            found = getattr(import_module(f"litegpt.{floor}"), name, None)
+            found = getattr(_floor(floor), name, None)
             if found is not None:
                 globals()[name] = found
                 return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _floor(name: str) -> object:
+    try:
+        return import_module(f"litegpt.{name}")
+    except AttributeError as error:  # of something within, not of a name that there isn't
+        raise ImportError(f"litegpt.{name} can't be imported: {error}") from error
 
 
 def __dir__() -> list[str]:

@@ -166,28 +166,38 @@ static int quantize(const float *weight, int format, int transposed, lg_size K, 
 }
 
 struct interleave_task {
-    const lg_weight_format *format;
+    int format;
     const uint8_t *blocks;
     lg_size groups, N;
     uint8_t *packed;
 };
 
+/* A group of a panel: blocks of `rows` outputs, `stride` bytes apart, unit by unit; zeros for the
+   outputs that there aren't. halves and words are constants wherever this is inlined. */
+INLINE void interleave_units(const int halves, const int words, const uint8_t *blocks,
+                             lg_size stride, int rows, uint8_t *to) {
+    const int bytes = 2 * halves + 4 * words;
+    if (rows < PANEL) memset(to, 0, (size_t)(bytes * PANEL));
+    for (int j = 0; j < rows; j++, blocks += stride) {
+        for (int i = 0; i < halves; i++) memcpy(to + 2 * (i * PANEL + j), blocks + 2 * i, 2);
+        for (int i = 0; i < words; i++)
+            memcpy(to + 2 * halves * PANEL + 4 * (i * PANEL + j), blocks + 2 * halves + 4 * i, 4);
+    }
+}
+
 static int interleave_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const struct interleave_task *t = context;
-    const lg_weight_format *f = t->format;
-    const lg_size bytes = block_bytes(f);
+    const lg_size bytes = block_bytes(&weight_formats[t->format]), stride = t->groups * bytes;
     for (lg_size panel = begin; panel < end; panel++)
         for (lg_size g = 0; g < t->groups; g++) {
+            const uint8_t *blocks = t->blocks + panel * PANEL * stride + g * bytes;
             uint8_t *to = t->packed + (panel * t->groups + g) * bytes * PANEL;
-            for (lg_size j = 0; j < PANEL; j++) {
-                static const uint8_t zeros[SPAN_BYTES];
-                const lg_size n = panel * PANEL + j;
-                const uint8_t *from = n < t->N ? t->blocks + (n * t->groups + g) * bytes : zeros;
-                for (int i = 0; i < f->halves; i++)
-                    memcpy(to + 2 * (i * PANEL + j), from + 2 * i, 2);
-                for (int i = 0; i < f->words; i++)
-                    memcpy(to + 2 * f->halves * PANEL + 4 * (i * PANEL + j),
-                           from + 2 * f->halves + 4 * i, 4);
+            const int rows = at_most(t->N - panel * PANEL, PANEL);
+            switch (t->format) {
+                case LG_FLOAT32: interleave_units(0, 1, blocks, stride, rows, to); break;
+                case LG_Q8: interleave_units(1, 8, blocks, stride, rows, to); break;
+                case LG_Q4: interleave_units(2, 4, blocks, stride, rows, to); break;
+                default: interleave_units(1, 0, blocks, stride, rows, to);
             }
         }
     return LG_OK;
@@ -195,7 +205,7 @@ static int interleave_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
 
 static int pack_quantized(const uint8_t *blocks, int format, lg_size groups, lg_size N,
                           uint8_t *packed) {
-    struct interleave_task t = {&weight_formats[format], blocks, groups, N, packed};
+    struct interleave_task t = {format, blocks, groups, N, packed};
     return lg_parallel((N + PANEL - 1) / PANEL, row_grain(PANEL * groups), interleave_panels, &t);
 }
 

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from litegpt.text.load import tokenizer_from_json
+from litegpt.text.sentencepiece import sentencepiece_backend
 from litegpt.text.subword import SubwordTokenizer, byte_level, tokenizers_package
 from litegpt.text.tokenizer import Tokenizer
 from litegpt.text.tokenizer_json import parse_object
 
 # token_type of llama.cpp's llama_token_type
-_NORMAL, _CONTROL, _USER_DEFINED = 1, 3, 4
+_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
+_SPECIAL = (_UNKNOWN, _CONTROL)
 
 # How text is cut before merging, by the regular expressions of the models' own tokenizer.json.
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -46,62 +48,73 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     ValueError naming the key that is missing, contradicts another, or asks for what isn't
     supported.
     """
-    model = metadata.get("tokenizer.ggml.model")
-    if model == "gpt2":
-        return _byte_level_bpe(metadata)
-    text = metadata.get(WHOLE)
-    if isinstance(text, str):
+    kind = _text(metadata, "tokenizer.ggml.model")
+    if kind in _BACKENDS:
+        return _from_tokens(metadata, _BACKENDS[kind])
+    if text := _text(metadata, WHOLE):
         return tokenizer_from_json(parse_object(text, WHOLE), WHOLE)
+    allowed = ", ".join(map(repr, _BACKENDS))
     raise ValueError(
-        f"tokenizer.ggml.model {model!r} isn't supported (supported: 'gpt2', or {WHOLE})"
+        f"tokenizer.ggml.model {kind!r} isn't supported (supported: {allowed}, or {WHOLE})"
     )
 
 
-def _byte_level_bpe(metadata: Mapping[str, Any]) -> SubwordTokenizer:
-    pre = metadata.get("tokenizer.ggml.pre", "default")
-    if pre not in PRE_TOKENIZERS:
-        allowed = ", ".join(map(repr, PRE_TOKENIZERS))
-        raise ValueError(f"tokenizer.ggml.pre {pre!r} isn't supported (supported: {allowed})")
+def _from_tokens(metadata: Mapping[str, Any], make_backend: Any) -> SubwordTokenizer:
+    """A tokenizer whose tokens are listed one by one."""
     tokens = _texts(metadata, "tokenizer.ggml.tokens")
     vocabulary = dict(zip(tokens, range(len(tokens)), strict=True))
     if len(vocabulary) != len(tokens):
         raise ValueError("tokenizer.ggml.tokens holds a token twice")
-    types = np.asarray(metadata.get("tokenizer.ggml.token_type", [_NORMAL] * len(tokens)))
-    if types.shape != (len(tokens),):
-        raise ValueError(
-            f"tokenizer.ggml.token_type has {types.size} entries for {len(tokens)} tokens"
-        )
+    types = _numbers(metadata, "tokenizer.ggml.token_type", len(tokens), _NORMAL)
     package = tokenizers_package()
-    try:
-        backend = byte_level(
-            package.models.BPE(
-                vocabulary,
-                _merges(_texts(metadata, "tokenizer.ggml.merges")),
-                ignore_merges=pre in _WHOLE_WORDS_FIRST,
-            )
-        )
-    except ValueError:
-        raise
-    except Exception as error:
-        raise ValueError(f"tokenizer.ggml.merges: {error}") from None
-    backend.pre_tokenizer = _pre_tokenizer(package, pre)
-    if pre in _NORMALIZED:
-        backend.normalizer = package.normalizers.NFC()
-    added = np.flatnonzero((types == _CONTROL) | (types == _USER_DEFINED))
+    backend, bos = make_backend(package, metadata, vocabulary, types)
+    added = np.flatnonzero(np.isin(types, (*_SPECIAL, _USER_DEFINED)))
     backend.add_tokens([
-        package.AddedToken(tokens[i], special=bool(types[i] == _CONTROL), normalized=False)
+        package.AddedToken(tokens[i], special=int(types[i]) in _SPECIAL, normalized=False)
         for i in added
     ])  # fmt: skip
-    _put_first(package, backend, metadata, tokens, PRE_TOKENIZERS[pre][2])
+    _put_first(package, backend, metadata, tokens, bos)
     ends = [
         _token_id(metadata, key, len(tokens))
         for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
         if key in metadata
     ]
-    template = metadata.get("tokenizer.chat_template")
-    if not isinstance(template, str | None):
-        raise ValueError("tokenizer.chat_template must be a text")
+    template = _text(metadata, "tokenizer.chat_template") or None
     return SubwordTokenizer(backend, ends, template, len(tokens))
+
+
+def _bytes_of_gpt2(
+    package: Any, metadata: Mapping[str, Any], vocabulary: dict[str, int], types: np.ndarray
+) -> tuple[Any, bool]:
+    """A backend, and whether texts begin with bos unless the file says otherwise."""
+    pre = _text(metadata, "tokenizer.ggml.pre") or "default"
+    if pre not in PRE_TOKENIZERS:
+        allowed = ", ".join(map(repr, PRE_TOKENIZERS))
+        raise ValueError(f"tokenizer.ggml.pre {pre!r} isn't supported (supported: {allowed})")
+    merges = _merges(_texts(metadata, "tokenizer.ggml.merges"))
+    try:
+        whole_words_first = pre in _WHOLE_WORDS_FIRST
+        model = package.models.BPE(vocabulary, merges, ignore_merges=whole_words_first)
+    except Exception as error:
+        raise ValueError(f"tokenizer.ggml.merges: {error}") from None
+    backend = byte_level(model)
+    backend.pre_tokenizer = _pre_tokenizer(package, pre)
+    if pre in _NORMALIZED:
+        backend.normalizer = package.normalizers.NFC()
+    return backend, PRE_TOKENIZERS[pre][2]
+
+
+def _pieces_of_llama(
+    package: Any, metadata: Mapping[str, Any], vocabulary: dict[str, int], types: np.ndarray
+) -> tuple[Any, bool]:
+    """The same."""
+    scores = _numbers(metadata, "tokenizer.ggml.scores", len(vocabulary), 0.0)
+    unknown = next((token for token, i in vocabulary.items() if types[i] == _UNKNOWN), None)
+    space_first = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
+    return sentencepiece_backend(package, vocabulary, scores, unknown, space_first), True
+
+
+_BACKENDS = {"gpt2": _bytes_of_gpt2, "llama": _pieces_of_llama}
 
 
 def _put_first(
@@ -127,11 +140,27 @@ def _pre_tokenizer(package: Any, name: str) -> Any:
     return cut.Sequence(steps)
 
 
+def _text(metadata: Mapping[str, Any], key: str) -> str:
+    """An empty one if there is none."""
+    text = metadata.get(key, "")
+    if not isinstance(text, str):
+        raise ValueError(f"{key} must be a text")
+    return text
+
+
 def _texts(metadata: Mapping[str, Any], key: str) -> list[str]:
     texts = metadata.get(key)
     if not isinstance(texts, Sequence) or set(map(type, texts)) - {str}:
         raise ValueError(f"{key} must be a list of texts")
     return list(texts)
+
+
+def _numbers(metadata: Mapping[str, Any], key: str, count: int, default: float) -> np.ndarray:
+    """One number for each token, (V,)."""
+    numbers = np.asarray(metadata.get(key, [default] * count))
+    if numbers.shape != (count,) or numbers.dtype.kind not in "iuf":
+        raise ValueError(f"{key} must be {count} numbers, as many as there are tokens")
+    return numbers
 
 
 def _merges(lines: list[str]) -> list[tuple[str, ...]]:

@@ -11,13 +11,13 @@ import numpy as np
 
 from litegpt.text.byte import byte_alphabet
 from litegpt.text.extras import import_extra
+from litegpt.text.sentencepiece import SPACE
 from litegpt.text.tokenizer import Tokenizer, as_text, refuse_surrogate
 from litegpt.text.tokenizer_json import CONFIG_NAME, EOS_IDS, FILE_NAME, write_objects
 
 END_OF_TEXT = "<|endoftext|>"  # between documents; GPT-2's word for it
 _TRAINED_AT_ONCE = 1 << 20  # characters
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-_SPACE = "▁"  # SentencePiece's
 
 
 def tokenizers_package() -> Any:
@@ -203,4 +203,4 @@ def _byte_level_piece() -> Callable[[str], bytes]:
 
 def _sentencepiece_piece(token: str) -> bytes:
     byte = _BYTE_TOKEN.fullmatch(token)
-    return bytes.fromhex(byte[1]) if byte else token.replace(_SPACE, " ").encode()
+    return bytes.fromhex(byte[1]) if byte else token.replace(SPACE, " ").encode()

@@ -107,12 +107,14 @@ def test_bos_comes_first_where_the_file_says_so(vocabulary) -> None:
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"tokenizer.ggml.model": "llama"}, "tokenizer.ggml.model 'llama' isn't supported"),
+    ({"tokenizer.ggml.model": "t5"}, r"model 't5' isn't supported \(supported: 'gpt2', 'llama'"),
+    ({"tokenizer.ggml.model": 3}, "tokenizer.ggml.model must be a text"),
+    ({"tokenizer.ggml.pre": [1]}, "tokenizer.ggml.pre must be a text"),
     ({"tokenizer.ggml.pre": "tekken"}, "pre 'tekken' isn't supported .*'smollm'"),
     ({"tokenizer.ggml.tokens": None}, "tokens must be a list of texts"),
     ({"tokenizer.ggml.tokens": ["a", 1]}, "tokens must be a list of texts"),
     ({"tokenizer.ggml.tokens": ["a", "a"]}, "tokens holds a token twice"),
-    ({"tokenizer.ggml.token_type": [1]}, "token_type has 1 entries for 50257 tokens"),
+    ({"tokenizer.ggml.token_type": [1]}, "token_type must be 50257 numbers, as many as there"),
     ({"tokenizer.ggml.merges": ["ab"]}, "merges holds 'ab', which is no pair"),
     ({"tokenizer.ggml.merges": ["a nothing-such"]}, "tokenizer.ggml.merges: "),
     ({"tokenizer.ggml.eos_token_id": 50257}, "eos_token_id must be an id from 0 to 50256"),

@@ -1,0 +1,137 @@
+"""Vocabularies of GGUF files against llama.cpp and SentencePiece; SentencePiece's by hand too."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from litegpt.formats import GgufFile
+from litegpt.formats.gguf_write import write_gguf
+from litegpt.text import SubwordTokenizer, tokenizer_from_gguf
+
+tokenizers = pytest.importorskip("tokenizers")
+
+EVERYTHING = (
+    "First Citizen:\n\n  We can't, they'LL say — 1234567 ½ ¹²³ ४५ naïve Ünïcödé\n"
+    "def f(x: int) -> str:\r\n\treturn f\"{x!r}\"   # trailing   \n\n\n"
+    "我想在apple工作1314151天～ ありがとう 한국어 🙂🏽👩‍👩‍👧 ✅ "
+    "\u200b\u00a0\u3000|\x01\x1b[0m\x7f\x85\u2028"
+    "<|endoftext|> 'S 'rE don’t    x\u0085y \U0010ffff"
+)  # fmt: skip
+
+NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
+PIECES = ["▁", "a", "b", "c", "▁a", "bc", "ab", "▁abc", "abc", "€"]
+SCORES = {"▁a": -1.0, "bc": -2.0, "ab": -3.0, "abc": -4.0, "▁abc": -5.0}
+
+
+def _vocabulary(**changes: Any) -> dict[str, Any]:
+    """<unk>, <s>, </s>, all bytes, PIECES."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *PIECES]
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.scores": [SCORES.get(token, -9.0) for token in tokens],
+        "tokenizer.ggml.token_type": [UNKNOWN, CONTROL, CONTROL, *[BYTE] * 256, *[NORMAL] * 10],
+        "tokenizer.ggml.bos_token_id": 1,
+        "tokenizer.ggml.eos_token_id": 2,
+    } | {f"tokenizer.ggml.{name}": value for name, value in changes.items()}
+
+
+def _words(tokenizer: SubwordTokenizer, text: str) -> list[str]:
+    return [tokenizer.backend.id_to_token(int(i)) for i in tokenizer.encode(text)]
+
+
+@pytest.mark.parametrize("text, words", [
+    ("abc", ["▁abc"]),  # ▁a first, then bc, then both
+    ("aabc", ["▁a", "abc"]),
+    ("ab", ["▁a", "b"]),
+    ("x€", ["▁", "<0x78>", "€"]),
+    ("é", ["▁", "<0xC3>", "<0xA9>"]),
+    (" a", ["▁", "▁a"]),
+    ("a</s>a", ["▁a", "</s>", "▁a"]),
+    ("", []),
+])  # fmt: skip
+def test_neighbours_of_the_highest_score_merge_first(text: str, words: list[str]) -> None:
+    tokenizer = tokenizer_from_gguf(_vocabulary())
+    assert _words(tokenizer, text) == words
+    if "</s>" not in text:  # after which SentencePiece begins anew, with a space
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_what_a_sentencepiece_file_says_besides() -> None:
+    tokenizer = tokenizer_from_gguf(_vocabulary())
+    assert (tokenizer.prefix, tokenizer.eos_ids, tokenizer.space_first) == ((1,), (2,), True)
+    assert tokenizer.token_bytes(3 + 0xC3) == b"\xc3"
+    tokenizer = tokenizer_from_gguf(_vocabulary(add_space_prefix=False, add_bos_token=False))
+    assert (tokenizer.prefix, tokenizer.space_first) == ((), False)
+    assert _words(tokenizer, "abc") == ["abc"]
+    for scores in ([0.0], ["a"] * 269):
+        with pytest.raises(ValueError, match=r"tokenizer\.ggml\.scores must be 269 numbers"):
+            tokenizer_from_gguf(_vocabulary(scores=scores))
+
+
+def _llama_cpp(metadata: dict[str, Any], folder: Path) -> Any:
+    """llama.cpp's tokenizer: text -> ids."""
+    llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python isn't installed")
+    path, numbers = folder / "vocabulary.gguf", {"token_type": np.int32, "scores": np.float32}
+    for name, dtype in numbers.items():
+        if (key := f"tokenizer.ggml.{name}") in metadata:
+            metadata = metadata | {key: np.array(metadata[key], dtype)}
+    write_gguf(path, {"general.architecture": "gpt2", **metadata}, {})
+    model = llama_cpp.Llama(str(path), vocab_only=True, verbose=False)
+    return lambda text: model.tokenize(text.encode(), add_bos=False, special=True)
+
+
+@pytest.mark.parametrize("pre", ["gpt-2", "smollm", "llama-bpe", "qwen2"])
+def test_ids_of_llama_cpp(data_dir: Path, tmp_path: Path, pre: str) -> None:
+    ids = json.loads((data_dir / "gpt2-vocab.json").read_text())
+    lines = (data_dir / "gpt2-merges.txt").read_text().splitlines()
+    metadata = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": sorted(ids, key=ids.__getitem__),
+        "tokenizer.ggml.token_type": [NORMAL] * 50256 + [CONTROL],
+        "tokenizer.ggml.merges": lines[1:],
+        "tokenizer.ggml.eos_token_id": 50256,
+    }
+    theirs = _llama_cpp(metadata, tmp_path)
+    assert tokenizer_from_gguf(metadata).encode(EVERYTHING).tolist() == theirs(EVERYTHING)
+
+
+def test_ids_of_smollm2(smollm2: Path) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python isn't installed")
+    theirs = llama_cpp.Llama(str(smollm2), vocab_only=True, verbose=False)
+    text = EVERYTHING + "\x00 e\u0301<|im_start|>user\n"
+    ids = tokenizer_from_gguf(GgufFile(smollm2).metadata).encode(text)
+    assert ids.tolist() == theirs.tokenize(text.encode(), add_bos=False, special=True)
+
+
+def test_ids_of_sentencepiece(data_dir: Path, tmp_path: Path) -> None:
+    """And of llama.cpp, with the same vocabulary."""
+    package = pytest.importorskip("sentencepiece", reason="sentencepiece isn't installed")
+    package.SentencePieceTrainer.train(
+        input=str(data_dir / "tinyshakespeare.txt"),
+        model_prefix=str(tmp_path / "m"),
+        model_type="bpe",
+        vocab_size=600,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        minloglevel=2,
+    )
+    made = package.SentencePieceProcessor(model_file=str(tmp_path / "m.model"))
+    ids = range(made.vocab_size())
+    kinds = ((made.is_unknown, UNKNOWN), (made.is_control, CONTROL), (made.is_byte, BYTE))
+    types = [next((kind for is_it, kind in kinds if is_it(i)), NORMAL) for i in ids]
+    metadata = _vocabulary(
+        tokens=[made.id_to_piece(i) for i in ids],
+        scores=[made.get_score(i) for i in ids],
+        token_type=types,
+    )
+    ours = tokenizer_from_gguf(metadata)
+    text = EVERYTHING + (data_dir / "tinyshakespeare.txt").read_text()[:5000]
+    assert ours.encode(text).tolist() == made.encode(text)
+    assert ours.decode(made.encode(text)) == text
+    assert ours.encode(text).tolist() == _llama_cpp(metadata, tmp_path)(text)
