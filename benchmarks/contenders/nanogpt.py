@@ -1,6 +1,7 @@
 """nanoGPT's model and training step in plain PyTorch."""
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -54,8 +55,8 @@ class GPT(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-def _load(model: str) -> GPT:
-    directory = inputs.directory(model)
+def _load(model: str, seed: int) -> GPT:
+    directory = inputs.directory(model, seed)
     sizes = json.loads((directory / "config.json").read_text())
     gpt = GPT(sizes, bool(inputs.MODELS[model]["bias"]))
     saved = load_file(directory / "model.safetensors")
@@ -67,8 +68,9 @@ def _load(model: str) -> GPT:
     return gpt
 
 
-def training(model: str, rows: int, length: int) -> Task:
-    gpt = _load(model)
+def _step(model: str, seed: int) -> Callable[[np.ndarray, np.ndarray, float], float]:
+    """A training step of (ids, targets, learning rate), which returns the loss."""
+    gpt = _load(model, seed)
     learning_rate, betas, weight_decay, clip = inputs.OPTIMIZERS[model]
     matrices = [p for p in gpt.parameters() if p.ndim >= 2]
     vectors = [p for p in gpt.parameters() if p.ndim < 2]
@@ -81,14 +83,30 @@ def training(model: str, rows: int, length: int) -> Task:
         betas=betas,
         fused=True,  # PyTorch's fastest; nanoGPT itself asks for it on GPUs only
     )
-    ids, targets = (torch.from_numpy(a) for a in inputs.batch(model, rows, length))
 
-    def run() -> float:
-        loss = gpt(ids, targets)
+    def step(ids: np.ndarray, targets: np.ndarray, rate: float) -> float:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = gpt(torch.from_numpy(ids), torch.from_numpy(targets))
         loss.backward()
         nn.utils.clip_grad_norm_(gpt.parameters(), clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return loss.item()
 
+    return step
+
+
+def training(model: str, rows: int, length: int) -> Task:
+    step, rate = _step(model, seed=0), inputs.OPTIMIZERS[model][0]
+    ids, targets = inputs.batch(model, rows, length)
+
+    def run() -> float:
+        return step(ids, targets, rate)
+
     return Task(run, lambda: np.array([run() for _ in range(3)]))
+
+
+def run(model: str, seed: int, rows: int, steps: int) -> Task:
+    step, course = _step(model, seed), inputs.course(model, seed, rows, steps)
+    return Task(lambda: step(*next(course)))

@@ -1,5 +1,6 @@
 """LiteGPT's side of every task."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import numpy as np
@@ -77,20 +78,35 @@ def smollm2_memory(new: int) -> Task:
     return fresh.memory(_FROM_THE_FILE, new)
 
 
-def training(model: str, rows: int, length: int) -> Task:
-    learned = GPTModel.from_pretrained(inputs.directory(model)).train()
+def _step(model: str, seed: int) -> Callable[[np.ndarray, np.ndarray, float], float]:
+    """A training step of (ids, targets, learning rate), which returns the loss."""
+    learned = GPTModel.from_pretrained(inputs.directory(model, seed)).train()
     learning_rate, betas, weight_decay, clip = inputs.OPTIMIZERS[model]
     optimizer = AdamW(learned.named_parameters(), learning_rate, *betas, weight_decay=weight_decay)
-    ids, targets = inputs.batch(model, rows, length)
 
-    def run() -> float:
+    def step(ids: np.ndarray, targets: np.ndarray, rate: float) -> float:
         loss = learned.loss_and_backward(ids, targets)
         norm = optimizer.grad_norm()
-        optimizer.step(grad_scale=min(1.0, clip / norm))
+        optimizer.step(rate, grad_scale=min(1.0, clip / norm))
         learned.zero_grad()
         return loss
 
+    return step
+
+
+def training(model: str, rows: int, length: int) -> Task:
+    step, rate = _step(model, seed=0), inputs.OPTIMIZERS[model][0]
+    ids, targets = inputs.batch(model, rows, length)
+
+    def run() -> float:
+        return step(ids, targets, rate)
+
     return Task(run, lambda: np.array([run() for _ in range(3)]))
+
+
+def run(model: str, seed: int, rows: int, steps: int) -> Task:
+    step, course = _step(model, seed), inputs.course(model, seed, rows, steps)
+    return Task(lambda: step(*next(course)))
 
 
 def attention(batch: int, heads: int, length: int, width: int, backward: bool) -> Task:

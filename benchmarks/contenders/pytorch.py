@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from contenders import Task, inputs
-from contenders.nanogpt import training
+from contenders.nanogpt import run, training
 
-__all__ = ["attention", "gelu", "layernorm", "sampling", "softmax", "training"]
+__all__ = ["attention", "gelu", "layernorm", "run", "sampling", "softmax", "training"]
 
 
 def _inference(operation: Callable[[], Tensor]) -> Task:

@@ -64,6 +64,11 @@ class Worker:
         """Seconds that a call takes, over several calls in a row; or what it measures itself."""
         return float(self._ask({"calls": calls})["measured"])
 
+    def value(self) -> tuple[float, float]:
+        """What the next call gives, a number, and the seconds that it takes."""
+        reply = self._ask({"calls": 1})
+        return float(reply["value"]), float(reply["measured"])
+
     def forget(self) -> None:
         """Frees the task's memory."""
         self._ask({"prepare": None})
@@ -107,7 +112,7 @@ def serve(module: str, requests: IO[str], replies: IO[str]) -> None:
             else:
                 assert task
                 run = task.run
-                reply = {"measured": run() if task.measures else _seconds(run, request["calls"])}
+                reply = {"measured": run()} if task.measures else _timed(run, request["calls"])
         except Exception as error:
             said = " ".join(str(error).split())
             reply = {"error": f"{type(error).__name__}: {said}"}
@@ -125,13 +130,15 @@ def _prepare(
     return task, {"answered": task.answer is not None}
 
 
-def _seconds(run: Callable[[], object], calls: int) -> float:
+def _timed(run: Callable[[], object], calls: int) -> dict[str, Any]:
+    """Seconds that a call takes, and what the last one gave if that's a number."""
     if calls > 1:
         run()  # caches and threads are warm for all but this one
     start = perf_counter()
     for _ in range(calls):
-        run()
-    return (perf_counter() - start) / calls
+        given = run()
+    timed: dict[str, Any] = {"measured": (perf_counter() - start) / calls}
+    return timed | ({"value": given} if isinstance(given, float) else {})
 
 
 if __name__ == "__main__":
