@@ -68,6 +68,7 @@ def command_parser() -> argparse.ArgumentParser:
         report,
         sample_view,
         score,
+        tokenize,
         tokenizer,
         train,
     )
@@ -78,6 +79,7 @@ def command_parser() -> argparse.ArgumentParser:
         train,
         report,
         tokenizer,
+        tokenize,
         generate,
         chat,
         evaluate,

@@ -4,10 +4,10 @@ import argparse
 import json
 from typing import Any
 
+from litegpt.cli.corpus import read_text
 from litegpt.cli.errors import bad_values, check_backend
 from litegpt.cli.generate import add_model, load
 from litegpt.cli.output import say
-from litegpt.cli.train import read_text
 from litegpt.generation import Evaluation, evaluate
 
 

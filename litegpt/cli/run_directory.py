@@ -7,20 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from litegpt.cli.corpus import TOKENS
 from litegpt.cli.errors import InputError
 from litegpt.formats.files import partial_name
 from litegpt.training.checkpoint import FOLDER
 
 LOG = "log.jsonl"
 _MODEL = "model.safetensors"
-_FILES = (LOG, "config.json", _MODEL, "tokenizer.json", "tokenizer_config.json")
+_FILES = (LOG, "config.json", _MODEL, TOKENS, "tokenizer.json", "tokenizer_config.json")
 # A run that was killed may have left partials.
 _OF_A_RUN = {*_FILES, *map(partial_name, _FILES), FOLDER}
 
 
 @contextmanager
 def claimed(directory: Path, restart: bool) -> Iterator[None]:
-    """Within the block the directory is this run's alone; one that stays empty is removed.
+    """Within the block the directory is this run's alone; one in which no run began is removed.
 
     InputError if it holds anything but an earlier run (a downloaded model has no log.jsonl, and
     stays untouched), a model without checkpoints unless the run restarts, if another process
@@ -42,13 +43,14 @@ def claimed(directory: Path, restart: bool) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)  # and the lock goes, as it does when the process is killed
-        if new and not os.listdir(directory):
+        if new and set(os.listdir(directory)) <= {TOKENS}:
+            (directory / TOKENS).unlink(missing_ok=True)
             directory.rmdir()
 
 
 def _check_held(directory: Path, restart: bool) -> None:
     held = set(os.listdir(directory))
-    if held and (held - _OF_A_RUN or not held & {LOG, FOLDER}):
+    if held and (held - _OF_A_RUN or not held & {LOG, FOLDER, TOKENS, partial_name(TOKENS)}):
         something = min(held - _OF_A_RUN or held)
         raise InputError(
             f"{directory}: holds something else ({something}); "

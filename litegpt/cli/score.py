@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from litegpt.cli.corpus import read_text
 from litegpt.cli.errors import bad_values, check_backend
 from litegpt.cli.evaluate import facts, in_words
 from litegpt.cli.generate import add_model, load
 from litegpt.cli.output import say
-from litegpt.cli.train import read_text
 from litegpt.generation import Evaluation
 from litegpt.pictures import (
     most_surprising,

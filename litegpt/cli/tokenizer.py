@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from litegpt.cli.corpus import read_text
 from litegpt.cli.errors import InputError, bad_values
 from litegpt.cli.output import say
-from litegpt.cli.train import read_text
 from litegpt.text import SubwordTokenizer
 
 _FILES = {"tokenizer.json", "tokenizer_config.json"}

@@ -1,35 +1,43 @@
-"""`litegpt train`: a text file turned into a model."""
+"""`litegpt train`: texts turned into a model."""
 
 import argparse
 import os
 from pathlib import Path
 from typing import Any
 
+from litegpt.cli.corpus import (
+    PATHS_HELP,
+    TOKENIZER_HELP,
+    add_data,
+    batches,
+    described,
+    find,
+)
 from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.output import say
 from litegpt.cli.run_directory import claimed
 from litegpt.cli.settings import add_settings, settings
 from litegpt.cli.training_run import add_restart, run_training
 from litegpt.models import GPTConfig, GPTModel
-from litegpt.text import TOKENIZERS, Tokenizer, load_tokenizer
-from litegpt.training import Checkpoints, TextWindows, Trainer
+from litegpt.training import Checkpoints, Trainer
 
 
 def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "train",
-        help="turn a text file into a model",
-        description="Trains a GPT on the first 90 % of FILE and validates on the last 10 %. "
-        "Without FILE it learns the help texts that Python itself carries. Ctrl-C ends the run "
-        "and keeps what was learned; the same command again goes on with it.",
+        help="turn texts into a model",
+        description="Trains a GPT on texts and validates on a tenth of them: of one text the last "
+        "10 %, of many documents whole ones. Without PATH it learns the help texts that Python "
+        "itself carries. Ctrl-C ends the run and keeps what was learned; the same command again "
+        "goes on with it.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "file",
-        nargs="?",
-        metavar="FILE",
+        "paths",
+        nargs="*",
+        metavar="PATH",
         default=argparse.SUPPRESS,
-        help="the text; UTF-8, unless the tokenizer is byte",
+        help=f"{PATHS_HELP}; or a directory that `litegpt tokenize` wrote",
     )
     parser.add_argument(
         "--out",
@@ -42,10 +50,11 @@ def add_parser(verbs: Any) -> None:
     add_restart(parser)
     parser.add_argument(
         "--tokenizer",
-        default="char",
+        default=argparse.SUPPRESS,
         metavar="KIND",
-        help=f"text to ids: {', '.join(TOKENIZERS)}, or the directory or file of a tokenizer",
+        help=f"{TOKENIZER_HELP} (default: char, or the one of the tokens)",
     )
+    add_data(parser)
     model = parser.add_argument_group("model")
     for flag, default, help_text in (
         ("--num-layers", 4, "blocks"),
@@ -64,14 +73,12 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
     config = settings(arguments)
-    name, text = read_text(getattr(arguments, "file", None))
-    tokenizer = choose_tokenizer(arguments.tokenizer, name, text)
-    with bad_values(name):
-        ids = tokenizer.encode(text)
+    sources = find(
+        getattr(arguments, "paths", ()), getattr(arguments, "tokenizer", None), arguments.out
+    )
+    tokenizer = sources.tokenizer
     with bad_values(flags=arguments):
         shape = model_shape(arguments, tokenizer.vocab_size)
-    with bad_values(name, flags=arguments):
-        data = TextWindows(ids, arguments.max_seq_len)
     check_memory(shape)
     model = GPTModel.from_config(shape, seed=arguments.seed)
 
@@ -81,23 +88,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     checkpoints = Checkpoints(arguments.out, replace=arguments.restart, save_model=save)
     with claimed(arguments.out, arguments.restart):
-        say(
-            f"{name}: {len(ids):,} tokens ({tokenizer.vocab_size} different, "
-            f"{tokenizer.kind}); model: {model.get_num_parameters():,} parameters"
-        )
+        documents = sources.documents(arguments.out)
+        with bad_values(sources.name, flags=arguments):
+            data = batches(documents, tokenizer, arguments.max_seq_len, arguments)
+        say(f"{described(sources, documents)}; model: {model.get_num_parameters():,} parameters")
         trainer = Trainer(model, data, config, checkpoints=checkpoints)
         return run_training(trainer, arguments)
-
-
-def choose_tokenizer(kind: str, name: str, text: bytes) -> Tokenizer:
-    """The tokenizer of a kind that suits the text, or the one that a path leads to."""
-    if kind in TOKENIZERS:
-        with bad_values(name):
-            return TOKENIZERS[kind].from_text(text)
-    if not Path(kind).exists():
-        raise InputError(f"--tokenizer {kind}: no such path, nor one of {', '.join(TOKENIZERS)}")
-    with bad_values("--tokenizer"):
-        return load_tokenizer(kind)
 
 
 def model_shape(arguments: argparse.Namespace, vocab_size: int) -> GPTConfig:
@@ -126,25 +122,3 @@ def check_memory(shape: GPTConfig) -> None:
             f"a model of {parameters:,} parameters takes {needed / 2**30:,.0f} GiB to train; "
             f"this machine has {there / 2**30:,.0f}"
         )
-
-
-def read_text(file: str | None) -> tuple[str, bytes]:
-    """The name and content of the text to learn; without a file, pydoc's topics."""
-    if file is None:
-        try:
-            from pydoc_data.topics import topics
-        except ImportError:
-            raise InputError(
-                "this Python carries no pydoc_data to learn from: name a FILE"
-            ) from None
-        return "pydoc_data", "\n".join(topics[name] for name in sorted(topics)).encode()
-    path = Path(file)
-    if path.is_dir():
-        raise InputError(f"{path}: a directory; a text file is needed")
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    if not text:
-        raise InputError(f"{path}: empty; there is nothing to learn from")
-    return str(path), text

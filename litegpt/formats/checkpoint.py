@@ -16,7 +16,13 @@ from litegpt.formats.weights import WEIGHTS
 
 CONFIG = "config.json"
 # of a model, or of the run that makes one
-_BESIDE = ("tokenizer.json", "tokenizer_config.json", "log.jsonl", "checkpoints")
+_BESIDE = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "log.jsonl",
+    "checkpoints",
+    "tokens.safetensors",
+)
 _OF_A_MODEL = {CONFIG, WEIGHTS, *_BESIDE, partial_name(CONFIG), partial_name(WEIGHTS)}
 
 

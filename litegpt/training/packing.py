@@ -75,7 +75,7 @@ class PackedDocuments:
                 learned = np.empty(foretold, bool)
                 mark_learned(self.documents.given, begin + 1, learned)
                 ids = self.documents.ids[begin + 1 : begin + 1 + foretold]
-                targets[i, end : end + foretold] = np.where(learned, ids, IGNORED)
+                targets[i, end : end + foretold][learned] = ids[learned]
                 end = here.stop
             starts[i, end : end + 1] = True  # what is left stands by itself
         self.documents.let_go()

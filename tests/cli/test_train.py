@@ -14,7 +14,7 @@ from litegpt.models import GPTModel
 from litegpt.text import load_tokenizer
 
 MODEL = ["config.json", "model.safetensors", "tokenizer.json"]
-FILES = sorted(["checkpoints", "log.jsonl", *MODEL])
+FILES = sorted(["checkpoints", "log.jsonl", "tokens.safetensors", *MODEL])
 
 
 def contents(directory: Path) -> dict[str, bytes]:

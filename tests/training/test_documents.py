@@ -174,6 +174,28 @@ def test_loss_and_gradients_of_packed_rows_are_those_of_the_examples_alone() -> 
             np.testing.assert_allclose(p.grad, q.grad, rtol=1e-6, atol=1e-10, err_msg=name)
 
 
+def test_ids_of_any_width_give_the_same_batches() -> None:
+    """Those of token files are narrow and unsigned; -100 is neither."""
+
+    class Narrow(Corpus):
+        def __init__(self, wide: Corpus) -> None:
+            self.ids, self.borders, self.given = (
+                wide.ids.astype(np.uint16),
+                wide.borders,
+                wide.given,
+            )
+
+    wide = Corpus([example(3, 5, 10 * i) for i in range(40)])
+    for make in (DocumentWindows, PackedDocuments):
+        batches = [
+            make(documents, 12).batch(6, np.random.default_rng(0))
+            for documents in (wide, Narrow(wide))
+        ]
+        for one, other in zip(*batches, strict=True):
+            np.testing.assert_array_equal(one, other)
+            assert one.dtype == other.dtype
+
+
 def test_packing_leaves_little_room() -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(10, 100, 2000)
