@@ -12,7 +12,7 @@ from typing import Any
 from litegpt import __version__, kernels
 from litegpt.cli.errors import InputError, check_backend
 from litegpt.cli.info import processor
-from litegpt.cli.output import say
+from litegpt.cli.output import print_table, say
 from litegpt.cli.workloads import Workload, kernel_workloads, model_workloads
 
 _LEAST = 2e-3  # seconds in a sample: short calls are repeated within it
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(backends) == 1:
         because = kernels.native_error or "LITEGPT_BACKEND names numpy"
         say(f"only NumPy is measured: no compiled kernels ({because})")
-    _print_table(_header(backends), [_cells(row, backends) for row in rows])
+    print_table(_header(backends), [_cells(row, backends) for row in rows], words=2)
     return 0
 
 
@@ -66,7 +66,7 @@ def measure(workload: Workload, backends: Sequence[str], samples: int) -> dict[s
     times: dict[str, list[float]] = {name: [] for name in backends}
     for _ in range(samples):
         for name in backends:
-            _settle()
+            settle()
             with kernels.use_backend(name):
                 workload.call()
                 times[name].append(_sample(workload, calls[name]))
@@ -86,7 +86,7 @@ def measure(workload: Workload, backends: Sequence[str], samples: int) -> dict[s
     }
 
 
-def _settle() -> None:
+def settle() -> None:
     """Waits while threads of this process spin, as a BLAS's do long after their work."""
     for _ in range(200):
         before = time.process_time()
@@ -139,26 +139,3 @@ def _cells(row: dict[str, Any], backends: Sequence[str]) -> list[str]:
             wanted = f"{wanted} {'yes' if row['holds'] else 'NO'}"
         cells += [f"{row['ratio']:.1f}x", wanted]
     return [*cells, f"{rate} {row['unit']}"]
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    """With rich where it is installed, else in plain columns: two of words, then numbers."""
-    try:
-        from rich.console import Console
-        from rich.table import Table
-    except ImportError:
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        for cells in (header, *rows):
-            words = [cell.ljust(width) for cell, width in zip(cells[:2], widths, strict=False)]
-            numbers = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
-            say("  ".join([*words, *numbers]).rstrip())
-        return
-    table = Table(box=None, pad_edge=False)
-    for place, name in enumerate(header):
-        table.add_column(name, justify="left" if place < 2 else "right", no_wrap=True)
-    for cells in rows:
-        table.add_row(*cells)
-    console = Console()
-    if not console.is_terminal:
-        console.width = 200  # a file or a pipe has no width to keep to
-    console.print(table, highlight=False, markup=False)

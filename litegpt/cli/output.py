@@ -16,3 +16,28 @@ def discard_stdout() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)
+
+
+def print_table(header: list[str], rows: list[list[str]], words: int) -> None:
+    """With rich where it is there, else plainly; the first columns hold words, others numbers."""
+    try:
+        from rich.console import Console
+        from rich.table import Table
+    except ImportError:
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        for cells in (header, *rows):
+            placed = [
+                cell.ljust(width) if place < words else cell.rjust(width)
+                for place, (cell, width) in enumerate(zip(cells, widths, strict=True))
+            ]
+            say("  ".join(placed).rstrip())
+        return
+    table = Table(box=None, pad_edge=False)
+    for place, name in enumerate(header):
+        table.add_column(name, justify="left" if place < words else "right", no_wrap=True)
+    for cells in rows:
+        table.add_row(*cells)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200  # a file or a pipe has no width to keep to
+    console.print(table, highlight=False, markup=False)
