@@ -9,7 +9,10 @@
 #include "philox.h"
 #include "tile.h"
 
-enum { KEY_BLOCK = 8 * PANEL };
+enum {
+    KEY_BLOCK = 8 * PANEL,
+    APPEND_GRAIN = 256 /* numbers: each new key touches as many cache lines as a head is wide */
+};
 
 /* One head as a strip of queries sees it. */
 typedef struct {
@@ -58,6 +61,25 @@ static void add_rows(lg_size n, lg_size count, const float *weights, int transpo
     }
     const lg_matrix w = {weights, w_row, transposed ? KEY_BLOCK : 1};
     add_rows_edge(n, count, w, rows + whole, row, D - whole, out + whole, out_row);
+}
+
+/* add_rows for one row of weights: every row is read whole, so that memory is one stream. */
+static void add_rows_for_one(lg_size count, const float *weights, const float *rows, lg_size row,
+                             lg_size D, float *out) {
+    enum { TOGETHER = 64, VECTORS = TOGETHER / LG_VL };
+    const lg_size whole = D / TOGETHER * TOGETHER;
+    for (lg_size c = 0; c < whole; c += TOGETHER) {
+        vf sum[VECTORS];
+        UNROLL for (int j = 0; j < VECTORS; j++) sum[j] = load(out + c + j * LG_VL);
+        for (lg_size k = 0; k < count; k++) {
+            const vf weight = splat(weights[k]);
+            UNROLL for (int j = 0; j < VECTORS; j++)
+                sum[j] = fma_vf(weight, load(rows + k * row + c + j * LG_VL), sum[j]);
+        }
+        UNROLL for (int j = 0; j < VECTORS; j++) store(out + c + j * LG_VL, sum[j]);
+    }
+    if (whole < D)
+        add_rows(1, count, weights, 0, rows + whole, row, D - whole, out + whole, D - whole);
 }
 
 /* products[r][s] = x(r) . panel column s, for a strip of n rows x of width D, packed by
@@ -168,7 +190,8 @@ static void attend_strip(const lg_head *h, int n, lg_size visible, float *y, lg_
         /* What all queries see goes as one tile; the rest query by query. */
         lg_size shared = visible - first < 0 ? 0 : visible - first < count ? visible - first : count;
         const float *v = h->values + first * h->v_row;
-        add_rows(n, shared, scores, 0, v, h->v_row, D, y, y_row);
+        if (n == 1) add_rows_for_one(shared, scores, v, h->v_row, D, y);
+        else add_rows(n, shared, scores, 0, v, h->v_row, D, y, y_row);
         if (count - shared == n - 1) {
             add_corner(n, scores + shared, v + shared * h->v_row, h->v_row, D, y, y_row);
             continue;
@@ -296,21 +319,40 @@ static int cached_attention(lg_heads q, const float *keys, const float *values,
     return attend_all(&t);
 }
 
-static int cache_append(lg_heads k, lg_heads v, float *keys, float *values,
-                        const int64_t *lengths, lg_size B, lg_size T, lg_size S, lg_size G,
-                        lg_size D) {
-    for (lg_size b = 0; b < B; b++) {
-        for (lg_size t = 0; t < T; t++) {
-            lg_size s = (lg_size)lengths[b] + t;
-            if (s < 0 || s >= S) return LG_BAD_INDEX;
-            for (lg_size g = 0; g < G; g++) {
-                const float *from_k = k.data + b * k.batch + t * k.time + g * k.head;
-                const float *from_v = v.data + b * v.batch + t * v.time + g * v.head;
-                float *panel = keys + (b * G + g) * S * D + s / PANEL * PANEL * D + s % PANEL;
-                for (lg_size d = 0; d < D; d++) panel[d * PANEL] = from_k[d];
-                memcpy(values + ((b * G + g) * S + s) * D, from_v, sizeof(float) * (size_t)D);
-            }
+struct append_task {
+    lg_heads k, v;
+    float *keys, *values;
+    const int64_t *lengths;
+    lg_size T, S, G, D;
+};
+
+/* New positions of some heads, one by one to where a panel of keys begins, then panel by panel. */
+static int append_heads(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const struct append_task *a = context;
+    const lg_size T = a->T, D = a->D;
+    for (lg_size i = begin; i < end; i++) { /* i = (b, g) */
+        const lg_size b = i / a->G, g = i % a->G, length = (lg_size)a->lengths[b];
+        const float *k = a->k.data + b * a->k.batch + g * a->k.head;
+        const float *v = a->v.data + b * a->v.batch + g * a->v.head;
+        float *keys = a->keys + i * a->S * D, *values = a->values + (i * a->S + length) * D;
+        for (lg_size t = 0; t < T; t++, values += D)
+            memcpy(values, v + t * a->v.time, sizeof(float) * (size_t)D);
+        for (lg_size t = 0, count; t < T; t += count) {
+            const lg_size s = length + t;
+            float *panel = keys + s / PANEL * PANEL * D + s % PANEL;
+            count = s % PANEL == 0 && T - t >= PANEL ? PANEL : 1;
+            if (count == PANEL) pack_panel(k + t * a->k.time, 1, a->k.time, D, PANEL, panel);
+            else for (lg_size d = 0; d < D; d++) panel[d * PANEL] = k[t * a->k.time + d];
         }
     }
     return LG_OK;
+}
+
+static int cache_append(lg_heads k, lg_heads v, float *keys, float *values,
+                        const int64_t *lengths, lg_size B, lg_size T, lg_size S, lg_size G,
+                        lg_size D) {
+    for (lg_size b = 0; b < B; b++)
+        if (T > 0 && (lengths[b] < 0 || lengths[b] > S - T)) return LG_BAD_INDEX;
+    struct append_task a = {k, v, keys, values, lengths, T, S, G, D};
+    return lg_parallel(B * G, 1 + APPEND_GRAIN / (T * D + 1), append_heads, &a);
 }
