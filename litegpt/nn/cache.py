@@ -13,13 +13,8 @@ class LayerCache:
 
     __slots__ = ("keys", "lengths", "values")
 
-    def __init__(
-        self, batch: int, num_kv_heads: int, capacity: int, head_dim: int, lengths: np.ndarray
-    ) -> None:
-        blocks = capacity // KEY_BLOCK
-        self.keys = np.zeros((batch, num_kv_heads, blocks, head_dim, KEY_BLOCK), np.float32)
-        self.values = np.zeros((batch, num_kv_heads, capacity, head_dim), np.float32)
-        self.lengths = lengths
+    def __init__(self, keys: np.ndarray, values: np.ndarray, lengths: np.ndarray) -> None:
+        self.keys, self.values, self.lengths = keys, values, lengths
 
 
 class KVCache:
@@ -33,9 +28,15 @@ class KVCache:
     ) -> None:
         self.capacity = -(-capacity // KEY_BLOCK) * KEY_BLOCK
         self.lengths = np.zeros(batch, np.int64)
+        blocks = self.capacity // KEY_BLOCK
+        # Each in one piece of memory: the operating system gives it in large pages, without which
+        # a long cache is read more slowly.
+        rows = (num_layers, batch, num_kv_heads)
+        self._keys = np.zeros((*rows, blocks, head_dim, KEY_BLOCK), np.float32)
+        self._values = np.zeros((*rows, self.capacity, head_dim), np.float32)
         self.layers = [
-            LayerCache(batch, num_kv_heads, self.capacity, head_dim, self.lengths)
-            for _ in range(num_layers)
+            LayerCache(keys, values, self.lengths)
+            for keys, values in zip(self._keys, self._values, strict=True)
         ]
 
     @property
@@ -44,7 +45,7 @@ class KVCache:
 
     @property
     def nbytes(self) -> int:
-        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.layers)
+        return self._keys.nbytes + self._values.nbytes
 
     def advance(self, count: int) -> None:
         """Counts the positions that every layer has just been given."""
