@@ -217,10 +217,6 @@ INLINE void pack_rows(const float *rows, lg_size row, lg_size count, lg_size D, 
                    panels + s * D);
 }
 
-INLINE lg_size round_up(lg_size n, lg_size multiple) {
-    return (n + multiple - 1) / multiple * multiple;
-}
-
 typedef struct {
     lg_heads q, k, v;
     const float *keys, *values; /* panels; values of a cache, else NULL */

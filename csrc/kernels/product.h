@@ -2,6 +2,8 @@
 #ifndef LITEGPT_PRODUCT_H
 #define LITEGPT_PRODUCT_H
 
+#include <stdatomic.h>
+
 #include "../vmath.h"
 #include "tile.h"
 #include "tile_half.h"
@@ -27,11 +29,10 @@ typedef struct {
     float *c;
 
     /* the part that is under way */
-    lg_size k, depth;                    /* terms [k, k + depth) */
-    lg_size panel, panels;               /* these panels of columns */
-    lg_size row_blocks, rows_per_block;  /* rows are shared out in such blocks */
-    float *left;                         /* a, packed by strips, or NULL */
-    float *right;                        /* b, packed by panels, or NULL */
+    lg_size k, depth;       /* terms [k, k + depth) */
+    lg_size panel, panels;  /* these panels of columns */
+    lg_size rows_per_block; /* by columns: rows are shared out in such blocks */
+    uint64_t number;        /* no other part has it */
 } lg_product;
 
 /* activation(y + bias) + residual on `count` outputs from (row, column) on. */
@@ -134,80 +135,126 @@ INLINE void product_panel(const lg_product *p, lg_size panel, float *floats) {
                    p->depth, at_most(p->N - panel * PANEL, PANEL), floats);
 }
 
-static int product_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
-    const lg_product *p = context;
-    for (lg_size strip = begin; strip < end; strip++)
-        product_strip(p, strip * TILE_ROWS, p->left + strip * TILE_ROWS * p->depth);
-    return LG_OK;
+/* Threads pack what they share each for themselves: what another has packed would come from that
+   one's cache, which takes longer. These two do it once per thread and part. */
+
+/* The strips of a block of rows. */
+INLINE void block_strips(const lg_product *p, lg_size first, lg_size last, float *strips) {
+    static _Thread_local uint64_t number;
+    static _Thread_local lg_size block;
+    if (number == p->number && block == first) return;
+    for (lg_size row = first; row < last; row += TILE_ROWS)
+        product_strip(p, row, strips + (row - first) * p->depth);
+    number = p->number;
+    block = first;
 }
 
-static int product_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
-    const lg_product *p = context;
-    for (lg_size i = begin; i < end; i++)
-        product_panel(p, p->panel + i, p->right + i * PANEL * p->depth);
-    return LG_OK;
+/* The part's panels. */
+INLINE void part_panels(const lg_product *p, float *panels) {
+    static _Thread_local uint64_t number;
+    if (number == p->number) return;
+    for (lg_size i = 0; i < p->panels; i++)
+        product_panel(p, p->panel + i, panels + i * PANEL * p->depth);
+    number = p->number;
+}
+
+INLINE uint64_t new_part(void) {
+    static atomic_uint_fast64_t parts;
+    return 1 + atomic_fetch_add_explicit(&parts, 1, memory_order_relaxed);
+}
+
+/* The terms [k, k + depth) of the part of one panel of b, as floats. */
+INLINE void product_panel_slice(const lg_product *p, lg_size panel, lg_size k, lg_size depth,
+                                float *floats) {
+    lg_product slice = *p;
+    slice.k += k;
+    slice.depth = depth;
+    product_panel(&slice, panel, floats + k * PANEL);
+}
+
+/* Asks for the memory that product_panel_slice will read. */
+INLINE void prefetch_panel_slice(const lg_product *p, lg_size panel, lg_size k, lg_size depth) {
+    if (p->halves) return; /* one stream, which processors foresee */
+    const float *b = p->b + (p->k + k) * p->b_row + panel * PANEL * p->b_column;
+    const lg_size columns = at_most(p->N - panel * PANEL, PANEL);
+    const int along = p->b_column == 1; /* panels are cut from b's rows */
+    const lg_size lines = along ? depth : columns, length = along ? columns : depth;
+    const lg_size apart = along ? p->b_row : p->b_column;
+    for (lg_size i = 0; i < lines; i++)
+        for (lg_size j = 0; j < length; j += 16) __builtin_prefetch(b + i * apart + j, 0, 2);
 }
 
 /* Items are (block of rows, panel): a panel is packed by whoever works on it and meets all rows of
-   the block, whose strips stay in cache from panel to panel. */
+   the block, whose strips stay in cache from panel to panel. Between the tiles of one panel the
+   next is packed, slice by slice, so that memory is read while the processor multiplies. */
 static int product_columns_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const lg_product *p = context;
-    float *floats = NULL;
-    const int widen = p->halves && p->M >= 2 * TILE_ROWS; /* once for many rows */
-    if (!p->packed || widen) {
-        floats = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * K_BLOCK * PANEL);
-        if (floats == NULL) return LG_NO_MEMORY;
-    }
+    const int many = p->M >= 2 * TILE_ROWS, far = many && is_far(p);
+    const int packs = !p->packed || (p->halves && many); /* 16 bits: widened once for many rows */
+    const lg_size room = packs ? K_BLOCK * PANEL : 0;
+    const lg_size strips_size = far ? p->rows_per_block * p->depth : 0;
+    float *strips = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * (size_t)(strips_size + 2 * room));
+    if (strips == NULL) return LG_NO_MEMORY;
+    float *rooms = strips + strips_size; /* of the panel under work and of the next, in turn */
+    const lg_size tiles = (p->rows_per_block + TILE_ROWS - 1) / TILE_ROWS;
+    const lg_size slice = round_up(p->depth / tiles + 1, 16); /* whole lines */
+    if (packs) product_panel(p, begin % p->panels, rooms);
     for (lg_size i = begin; i < end; i++) {
-        const lg_size panel = i % p->panels, first = i / p->panels * p->rows_per_block;
+        const lg_size panel = i % p->panels, next = (i + 1) % p->panels;
+        const lg_size first = i / p->panels * p->rows_per_block;
         const lg_size last = first + p->rows_per_block < p->M ? first + p->rows_per_block : p->M;
-        const float *b = floats;
-        if (floats) product_panel(p, panel, floats);
-        else if (!p->halves) b = p->b + (panel * p->K + p->k) * PANEL;
-        for (lg_size row = first; row < last; row += TILE_ROWS)
+        const float *b = rooms + (i - begin) % 2 * room;
+        float *next_b = rooms + (i - begin + 1) % 2 * room;
+        if (!packs) b = p->halves ? NULL : p->b + (panel * p->K + p->k) * PANEL;
+        if (far) block_strips(p, first, last, strips);
+        lg_size k = packs && i + 1 < end ? 0 : p->depth; /* so far of the next panel */
+        for (lg_size row = first; row < last; row += TILE_ROWS) {
+            const lg_size depth = p->depth - k < slice ? p->depth - k : slice;
+            if (depth) prefetch_panel_slice(p, next, k, depth);
             product_tile(p, row, at_most(last - row, TILE_ROWS), panel,
-                         p->left ? p->left + row * p->depth : NULL, b);
+                         far ? strips + (row - first) * p->depth : NULL, b);
+            if (depth) product_panel_slice(p, next, k, depth, next_b);
+            k += depth;
+        }
+        if (k < p->depth) product_panel_slice(p, next, k, p->depth - k, next_b);
     }
     return LG_OK;
 }
 
 static int product_by_columns(lg_product p) {
     const lg_size strips = (p.M + TILE_ROWS - 1) / TILE_ROWS;
-    const int many = p.M >= 2 * TILE_ROWS;
+    lg_size blocks = 1;
     p.panels = (p.N + PANEL - 1) / PANEL;
-    p.row_blocks = 1;
-    if (many) { /* a narrow product on many threads is cut by rows too */
-        const lg_size wanted = (4 * lg_num_threads() + p.panels - 1) / p.panels;
-        p.row_blocks = wanted < strips / 4 ? wanted : strips / 4 + 1;
+    if (p.M >= 2 * TILE_ROWS) {
+        /* A narrow product on many threads is cut by rows too, and, where panels needn't be packed
+           again for each, rows are cut into blocks that stay in cache. */
+        const lg_size narrow = (4 * lg_num_threads() + p.panels - 1) / p.panels;
+        const lg_size near = p.packed ? 1 + p.M * p.depth / (BLOCK_FLOATS + 1) : 1;
+        blocks = narrow > near ? narrow : near;
+        if (blocks > strips / 4) blocks = strips / 4 + 1;
     }
-    if (many && is_far(&p)) {
-        p.left = lg_scratch(LG_SCRATCH_REGION,
-                            sizeof(float) * (size_t)(strips * TILE_ROWS * p.depth));
-        if (p.left == NULL) return LG_NO_MEMORY;
-        const lg_size grain = 1 + PRODUCT_GRAIN / (TILE_ROWS * (p.depth + 1));
-        int status = lg_parallel(strips, grain, product_strips, &p);
-        if (status != LG_OK) return status;
-    }
-    p.rows_per_block = (strips + p.row_blocks - 1) / p.row_blocks * TILE_ROWS;
-    p.row_blocks = (p.M + p.rows_per_block - 1) / p.rows_per_block;
+    p.number = new_part();
+    p.rows_per_block = (strips + blocks - 1) / blocks * TILE_ROWS;
+    blocks = (p.M + p.rows_per_block - 1) / p.rows_per_block;
     lg_size work = (p.depth + 1) * PANEL * (p.rows_per_block < p.M ? p.rows_per_block : p.M);
-    return lg_parallel(p.panels * p.row_blocks, 1 + PRODUCT_GRAIN / work, product_columns_part, &p);
+    return lg_parallel(p.panels * blocks, 1 + PRODUCT_GRAIN / work, product_columns_part, &p);
 }
 
 /* Items are strips: each is packed by whoever works on it and meets all the part's panels, which
    stay in cache from strip to strip. */
 static int product_rows_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const lg_product *p = context;
-    float *strip = NULL;
-    if (p->panels > 1 && is_far(p)) {
-        strip = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * TILE_ROWS * (size_t)p->depth);
-        if (strip == NULL) return LG_NO_MEMORY;
-    }
+    const int far = p->panels > 1 && is_far(p);
+    float *strip = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * (size_t)p->depth *
+                                                   (size_t)(TILE_ROWS + p->panels * PANEL));
+    if (strip == NULL) return LG_NO_MEMORY;
+    float *panels = strip + TILE_ROWS * p->depth;
+    part_panels(p, panels);
     for (lg_size row = begin * TILE_ROWS; row < end * TILE_ROWS && row < p->M; row += TILE_ROWS) {
-        if (strip) product_strip(p, row, strip);
+        if (far) product_strip(p, row, strip);
         for (lg_size i = 0; i < p->panels; i++)
-            product_tile(p, row, at_most(p->M - row, TILE_ROWS), p->panel + i, strip,
-                         p->right + i * PANEL * p->depth);
+            product_tile(p, row, at_most(p->M - row, TILE_ROWS), p->panel + i, far ? strip : NULL,
+                         panels + i * PANEL * p->depth);
     }
     return LG_OK;
 }
@@ -215,16 +262,11 @@ static int product_rows_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
 static int product_by_rows(lg_product p) {
     const lg_size all = (p.N + PANEL - 1) / PANEL, strips = (p.M + TILE_ROWS - 1) / TILE_ROWS;
     const lg_size most = 1 + BLOCK_FLOATS / (PANEL * (p.depth + 1));
-    p.right = lg_scratch(LG_SCRATCH_REGION,
-                         sizeof(float) * (size_t)((most < all ? most : all) * PANEL * p.depth));
-    if (p.right == NULL) return LG_NO_MEMORY;
     for (p.panel = 0; p.panel < all; p.panel += most) {
         p.panels = all - p.panel < most ? all - p.panel : most;
-        const lg_size work = PANEL * (p.depth + 1);
-        int status = lg_parallel(p.panels, row_grain(work), product_panels, &p);
-        if (status != LG_OK) return status;
-        const lg_size grain = 1 + PRODUCT_GRAIN / (TILE_ROWS * work * p.panels);
-        status = lg_parallel(strips, grain, product_rows_part, &p);
+        p.number = new_part();
+        const lg_size work = TILE_ROWS * PANEL * (p.depth + 1) * p.panels;
+        int status = lg_parallel(strips, 1 + PRODUCT_GRAIN / work, product_rows_part, &p);
         if (status != LG_OK) return status;
     }
     return LG_OK;

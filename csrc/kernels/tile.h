@@ -90,6 +90,10 @@ static void tile_loose(int rows, int accumulate, lg_size K, lg_matrix m, const f
     if (accumulate) TILE_SWITCH(m.row, m.column) else TILE_SWITCH(m.row, m.column)
 }
 
+INLINE lg_size round_up(lg_size n, lg_size multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+
 INLINE int at_most(lg_size left, int most) { return left < most ? (int)left : most; }
 
 /* A square of 4 x 4: to[i * to_row + j] = from[j * from_row + i]. */
