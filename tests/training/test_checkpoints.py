@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,6 +201,50 @@ def test_a_run_whose_last_checkpoint_can_t_be_written_fails(make_run, file_limit
     options = {"callbacks": [limited], "on_save_error": "continue"}
     with pytest.raises(CheckpointError, match=r"step-000020: .*; that of step 8 is whole"):
         make_run(checkpoints=Checkpoints(tmp_path), **options).fit()
+
+
+@pytest.fixture
+def read_only():
+    """read_only(folder) takes the right to write to a folder, from root as well, until the end."""
+    was_root = os.geteuid() == 0
+
+    def forbid(folder: Path) -> None:
+        folder.chmod(0o555)
+        if was_root:
+            os.seteuid(65534)  # nobody
+
+    yield forbid
+    if was_root:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("asked", ["stop", "continue"])
+def test_a_folder_that_becomes_read_only(asked, make_run, everything, read_only) -> None:
+    class Forbid(Callback):
+        def on_step(self, trainer: Trainer) -> None:
+            if trainer.step == 9:
+                read_only(folder)
+
+    with tempfile.TemporaryDirectory() as directory:  # which others than its owner may enter, too
+        os.chmod(directory, 0o755)
+        folder, notices = Path(directory, "checkpoints"), Notices()
+        options = {"callbacks": [notices, Forbid()], "on_save_error": asked, "max_steps": 14}
+        trainer = make_run(checkpoints=Checkpoints(directory), **options)
+        with pytest.raises(CheckpointError, match=r"written \(Permission denied\); that of step 8"):
+            trainer.fit()
+        assert trainer.step == (10 if asked == "stop" else 14)
+        assert len(notices.said) == (0 if asked == "stop" else 3)
+        assert not any("\n" in text for text in notices.said)
+        assert sorted(os.listdir(folder)) == ["step-000005", "step-000008"]
+        GPTModel.from_pretrained(directory)
+        if os.getuid() == 0:
+            os.seteuid(0)
+        folder.chmod(0o755)
+        again = make_run(checkpoints=Checkpoints(directory), max_steps=14)
+        whole = make_run(max_steps=14)
+        assert again.resume()
+        again.fit(), whole.fit()
+        assert everything(again) == everything(whole)
 
 
 def test_a_model_of_no_weight_family_is_refused_in_a_line(tmp_path, make_run) -> None:

@@ -21,8 +21,10 @@ class At(Callback):
             self.what(trainer)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize("split", [1, 2, 3, 4, 5, 9, 10, 13, 16, 19])
+@pytest.mark.parametrize(
+    "split, optimizer",
+    [(n, "adamw") for n in (1, 2, 3, 4, 5, 9, 10, 13, 16, 19)] + [(7, "muon"), (14, "lion")],
+)
 def test_n_steps_and_the_rest_are_all_steps(
     split, optimizer, make_run, everything, losses, tmp_path
 ) -> None:
