@@ -67,13 +67,13 @@ def continued(model: GPTModel) -> list[list[int]]:
     return model.generate(text()[0][:, :3], 9, temperature=0).tolist()
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _rounded(inner) for name, inner in value.items()}
+        return {name: rounded(inner) for name, inner in value.items()}
     if isinstance(value, np.ndarray):
-        return _rounded(value.tolist())
+        return rounded(value.tolist())
     if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
+        return [rounded(inner) for inner in value]
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
@@ -88,7 +88,7 @@ def main() -> None:
             for parameter in model.parameters():
                 parameter.cast(np.float32)  # the cache is float32
             golden[family]["greedy"] = continued(model)
-    GOLDEN.write_text(json.dumps(_rounded(golden)) + "\n")
+    GOLDEN.write_text(json.dumps(rounded(golden)) + "\n")
 
 
 if __name__ == "__main__":
