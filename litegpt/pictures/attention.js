@@ -130,7 +130,8 @@ function showEvery() {
 
 // The map: all tokens of the chosen head, with labels while they are few enough to be read.
 const named = length <= 48;
-const cell = named ? 14 : Math.max(2, Math.floor(480 / length));
+const room = Math.floor((named ? 400 : 480) / length);
+const cell = named ? Math.min(26, Math.max(14, room)) : Math.max(2, room);
 let margin = 0;
 
 function showMap() {

@@ -29,6 +29,12 @@ SHOWN = {
         r"Large +12,090,880 +48,363,520",
     ],
     "batch_generation": [r"'x' -> 'yz\\n abcdefgh', alone the same: True"],
+    "lora": [
+        r"the model: (9\d|100)% right upwards, 0% downwards",
+        "on 16,384 parameters",
+        r"loaded without them: (9\d|100)% right upwards, 0% downwards",
+        r"merged: \d% right upwards, (9\d|100)% downwards",
+    ],
     "scoring": [r"'d' after 're'", r"abcacbabc: perplexity \d{3}"],
     "export": ["100% same choices", r"GGUF, q4 +674,\d{3} bytes"],
 }
