@@ -58,6 +58,10 @@ class SubwordTokenizer(Tokenizer):
         self.prefix = tuple(probe.ids[: [*probe.special_tokens_mask, 0].index(0)])
         self.space_first = self._strips_space()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What a process that tokenises needs to have its own: the constructor's arguments."""
+        return type(self), (self.backend, self.eos_ids, self.chat_template, self.vocab_size)
+
     def _strips_space(self) -> bool:
         """Whether the decoder takes away a space at the beginning, which encoding put there."""
         ids = self.backend.encode("a", add_special_tokens=False).ids

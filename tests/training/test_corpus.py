@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from litegpt.formats import TokenFile
-from litegpt.text import ByteTokenizer, CharTokenizer
+from litegpt.text import ByteTokenizer, CharTokenizer, SubwordTokenizer
 from litegpt.training import corpus, tokenize
 
 
@@ -50,11 +50,24 @@ def test_processes_give_the_same_file(
     one = tokenize([texts], tokenizer, tmp_path / "one", workers=1)
     two = tokenize([texts], tokenizer, tmp_path / "two", workers=2)
     assert one.path.read_bytes() == two.path.read_bytes()
+    pytest.importorskip("tokenizers")
+    pairs = SubwordTokenizer.from_text("abc def text " * 50, 280)
+    one = tokenize([texts], pairs, tmp_path / "one", workers=1)
+    two = tokenize([texts], pairs, tmp_path / "two", workers=2)
+    assert one.path.read_bytes() == two.path.read_bytes()
+
+
+def test_a_bad_file_leaves_the_old_tokens(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "_WORTH_A_PROCESS", 1)
+    tokenizer = CharTokenizer("abcdefitx 0123456789:")
+    before = tokenize([texts], tokenizer, tmp_path / "two").path.read_bytes()
     (texts / "2.txt").write_text("abc!")
     with pytest.raises(ValueError, match=r"2\.txt: the tokenizer doesn't know the character '!'"):
         tokenize([texts], tokenizer, tmp_path / "two", workers=2)
-    assert one.path.read_bytes() == two.path.read_bytes()  # the old one stays
-    assert sorted(os.listdir(tmp_path)) == ["one", "texts", "two"]
+    assert (tmp_path / "two").read_bytes() == before
+    assert sorted(os.listdir(tmp_path)) == ["texts", "two"]
 
 
 def test_an_unchanged_corpus_is_not_read_again(
