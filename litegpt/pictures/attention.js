@@ -133,6 +133,22 @@ const named = length <= 48;
 const room = Math.floor((named ? 400 : 480) / length);
 const cell = named ? Math.min(26, Math.max(14, room)) : Math.max(2, room);
 let margin = 0;
+const cells = make("canvas"); // a pixel for each weight, drawn again for another head or theme
+let drawn = "";
+
+function drawCells() {
+  const wanted = [state.layer, state.head, ink].join();
+  if (drawn === wanted) return;
+  drawn = wanted;
+  cells.width = cells.height = length;
+  const draw = cells.getContext("2d");
+  for (let query = 0; query < length; query++) {
+    for (let key = 0; key <= query; key++) {
+      draw.fillStyle = tint(weight(state.layer, state.head, query, key));
+      draw.fillRect(key, query, 1, 1);
+    }
+  }
+}
 
 function showMap() {
   const canvas = element("map");
@@ -147,12 +163,9 @@ function showMap() {
   draw.scale(ratio, ratio);
   draw.font = font;
   const style = getComputedStyle(document.documentElement);
-  for (let query = 0; query < length; query++) {
-    for (let key = 0; key <= query; key++) {
-      draw.fillStyle = tint(weight(state.layer, state.head, query, key));
-      draw.fillRect(margin + key * cell, margin + query * cell, cell, cell);
-    }
-  }
+  drawCells();
+  draw.imageSmoothingEnabled = false;
+  draw.drawImage(cells, margin, margin, cell * length, cell * length);
   draw.strokeStyle = style.getPropertyValue("--line");
   draw.strokeRect(margin - 0.5, margin - 0.5, cell * length + 1, cell * length + 1);
   draw.strokeStyle = style.getPropertyValue("--series-1");
