@@ -90,11 +90,11 @@ def sampling(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names}
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """The flags of which model is read, and how."""
     parser.add_argument(
         "--model",
-        required=True,
+        required=required,
         type=Path,
         metavar="PATH",
         default=argparse.SUPPRESS,

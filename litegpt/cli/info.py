@@ -1,23 +1,29 @@
-"""`litegpt info`: what runs here, and why."""
+"""`litegpt info`: what runs here, and why; and what a model's weights are kept as."""
 
 import argparse
 import json
 import platform
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from litegpt import __version__, kernels
-from litegpt.cli.errors import check_backend
+from litegpt.cli.errors import InputError, check_backend
+from litegpt.cli.generate import add_model, load
+from litegpt.models import GPTModel
+from litegpt.nn.frozen import FrozenParameter
 
 
 def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "info",
         help="say which kernels, threads and processor there are",
-        description="Version, backends available and chosen and why, threads, processor.",
+        description="Version, backends available and chosen and why, threads, processor. With "
+        "--model: its size in memory, and what rounding its weights has missed.",
     )
+    add_model(parser, required=False)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.set_defaults(run=run)
 
@@ -25,6 +31,10 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
     facts = describe()
+    if hasattr(arguments, "model"):
+        facts["model"] = describe_model(load(arguments).model)
+    elif hasattr(arguments, "dtype") or hasattr(arguments, "adapter"):
+        raise InputError("--dtype and --adapter say how --model is read, which is missing")
     if arguments.json:
         print(json.dumps(facts, indent=2))
         return 0
@@ -40,9 +50,26 @@ def run(arguments: argparse.Namespace) -> int:
         "BLAS": blas,
         "Python": facts["python"],
         "NumPy": facts["numpy"],
+        **(_in_words(facts["model"]) if "model" in facts else {}),
     }.items():
         print(f"{name:<11}{value}")
     return 0
+
+
+def _in_words(model: dict[str, Any]) -> dict[str, str]:
+    lines = {
+        "parameters": f"{model['parameters']:,}",
+        "memory": f"{model['bytes'] / 1e6:,.1f} MB ({4 * model['parameters'] / 1e6:,.1f} as plain "
+        "float32)",
+    }
+    for name, kept in model["formats"].items():
+        lines[name] = f"{kept['arrays']} arrays, {kept['bytes'] / 1e6:,.1f} MB"
+        if kept["largest_error"]:
+            lines[name] += (
+                f"; rounding misses {kept['error']:.2%} of the weights, "
+                f"{kept['largest_error']:.2%} in {kept['worst']}"
+            )
+    return lines
 
 
 def describe() -> dict[str, Any]:
@@ -58,6 +85,34 @@ def describe() -> dict[str, Any]:
         "blas": _numpy_blas() if kernels.backend() == "numpy" else None,
         "python": platform.python_version(),
         "numpy": np.__version__,
+    }
+
+
+def describe_model(model: GPTModel) -> dict[str, Any]:
+    """Parameters, bytes, and for each format the arrays kept in it.
+
+    error is what rounding an array has missed (FrozenParameter.error), the median of the arrays;
+    worst names the one with the largest.
+    """
+    formats: dict[str, dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, FrozenParameter):
+            format, error = parameter.format, parameter.error
+        else:
+            format, error = str(parameter.data.dtype), 0.0
+        kept = formats.setdefault(format, {"arrays": 0, "bytes": 0, "errors": {}})
+        kept["arrays"] += 1
+        kept["bytes"] += parameter.nbytes
+        kept["errors"][name] = error
+    for kept in formats.values():
+        errors = kept.pop("errors")
+        kept["error"] = median(errors.values())
+        kept["largest_error"] = max(errors.values())
+        kept["worst"] = max(errors, key=lambda name: errors[name])
+    return {
+        "parameters": model.get_num_parameters(),
+        "bytes": model.nbytes,
+        "formats": formats,
     }
 
 

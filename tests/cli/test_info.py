@@ -2,10 +2,12 @@
 
 import json
 import platform
+from pathlib import Path
 
 import pytest
 
 import litegpt as package
+from litegpt import CharTokenizer, GPTModel
 
 
 def test_info_as_json(litegpt) -> None:
@@ -32,6 +34,37 @@ def test_the_compiled_rungs_use_no_blas(litegpt, compiled) -> None:
     done = litegpt("info", LITEGPT_BACKEND=compiled)
     assert f"backend    {compiled} (LITEGPT_BACKEND names it)" in done.stdout
     assert "BLAS       not used" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("model")
+    tokenizer = CharTokenizer.from_text("abcdefgh")
+    GPTModel(tokenizer.vocab_size, 16, 2, 2, 32, seed=0).save_pretrained(directory)
+    tokenizer.save(directory)
+    return directory
+
+
+def test_a_model_and_what_rounding_its_weights_has_missed(litegpt, model) -> None:
+    done = litegpt("info", "--model", model, "--dtype", "q4", "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)["model"]
+    made = GPTModel.from_pretrained(model, dtype="q4")
+    errors = {n: p.error for n, p in made.named_parameters() if hasattr(p, "error")}
+    assert (facts["parameters"], facts["bytes"]) == (made.get_num_parameters(), made.nbytes)
+    assert sum(kept["bytes"] for kept in facts["formats"].values()) == made.nbytes
+    kept = facts["formats"]["q4"]
+    assert kept["arrays"] == len(errors)
+    assert kept["largest_error"] == errors[kept["worst"]] == max(errors.values())
+    assert 0.03 < min(errors.values()) <= kept["error"] <= kept["largest_error"] < 0.09
+    words = litegpt("info", "--model", model, "--dtype", "q4").stdout
+    assert f"{kept['largest_error']:.2%} in {kept['worst']}\n" in words
+    plain = json.loads(litegpt("info", "--model", model, "--json").stdout)["model"]
+    assert plain["formats"]["float32"]["largest_error"] == 0
+
+
+def test_a_dtype_without_a_model(litegpt, refused) -> None:
+    refused(litegpt("info", "--dtype", "q8"), ["--dtype", "--model"])
 
 
 def test_an_absent_backend(litegpt, refused) -> None:
