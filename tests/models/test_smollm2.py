@@ -9,6 +9,7 @@ import pytest
 from litegpt import GPTModel
 from litegpt.formats import GgufFile
 from litegpt.models.pretrained import read_metadata
+from litegpt.text import tokenizer_from_gguf
 
 # "The capital of France is": the ids of the vocabulary's own tokenizer
 PROMPT = [504, 3575, 282, 4649, 314]
@@ -55,20 +56,24 @@ def _dequantised(smollm2: Path, transformers: Any) -> Any:
     return model
 
 
-def test_against_transformers(smollm2: Path, model: GPTModel) -> None:
+@pytest.mark.slow
+def test_against_transformers(smollm2: Path, model: GPTModel, data_dir: Path) -> None:
+    """Its weights as float32 in LlamaForCausalLM: logits of a text, 64 greedy tokens."""
     torch = pytest.importorskip("torch", reason="PyTorch isn't installed")
     transformers = pytest.importorskip("transformers", reason="transformers isn't installed")
     pytest.importorskip("gguf", reason="the package gguf isn't installed")
     torch.set_num_threads(1)
     theirs = _dequantised(smollm2, transformers)
-    ids = np.random.default_rng(0).integers(0, 49152, (1, 64))
+    text = (data_dir / "tinyshakespeare.txt").read_text()[:4000]
+    ids = tokenizer_from_gguf(GgufFile(smollm2).metadata).encode(text)[None, :512]
+    whole = {"min_new_tokens": 64, "max_new_tokens": 64, "do_sample": False}
     with torch.no_grad():
         wanted = theirs(torch.tensor(ids)).logits.numpy()
-        tokens = theirs.generate(torch.tensor([PROMPT]), max_new_tokens=24, do_sample=False)
+        tokens = theirs.generate(torch.tensor([PROMPT]), **whole)
     np.testing.assert_allclose(model(ids), wanted, rtol=0, atol=2e-4)
-    greedy = model.generate(PROMPT, max_new_tokens=24, temperature=0)[0].tolist()
-    expected = tokens[0].tolist()  # which ends where an eos comes
-    assert len(expected) > 10 and greedy[: len(expected)] == expected
+    ends = {"stop_ids": [theirs.config.eos_token_id], "min_new_tokens": 64}  # none before
+    greedy = model.generate(PROMPT, max_new_tokens=64, temperature=0, **ends)
+    assert greedy.tolist() == tokens.tolist()
 
 
 def test_its_own_blocks(smollm2: Path, model: GPTModel) -> None:

@@ -86,3 +86,19 @@ def test_halves(tmp_path: Path, dtype: str) -> None:
     ids = np.random.default_rng(0).integers(0, 37, (2, 50))
     wanted = _logits(theirs.eval(), ids)  # the rounded weights, computed in float32
     np.testing.assert_allclose(GPTModel.from_pretrained(tmp_path)(ids), wanted, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_gpt2_124m(tmp_path: Path) -> None:
+    """Of the real shape, with random weights: logits over 512 positions, 64 greedy tokens."""
+    torch.manual_seed(0)
+    theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config()).eval()
+    theirs.save_pretrained(tmp_path)
+    model = GPTModel.from_pretrained(tmp_path)
+    assert model.get_num_parameters() == 124_439_808
+    ids = np.random.default_rng(0).integers(0, 50257, (1, 512))
+    np.testing.assert_allclose(model(ids), _logits(theirs, ids), rtol=0, atol=2e-4)
+    prompt = torch.tensor(ids[:, :16])
+    whole = {"min_new_tokens": 64, "max_new_tokens": 64, "do_sample": False}
+    wanted = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), **whole)
+    assert model.generate(ids[:, :16], 64, temperature=0).tolist() == wanted.tolist()
