@@ -184,6 +184,13 @@ INLINE void prefetch_panel_slice(const lg_product *p, lg_size panel, lg_size k, 
         for (lg_size j = 0; j < length; j += 16) __builtin_prefetch(b + i * apart + j, 0, 2);
 }
 
+/* Asks for the rows of c that the tile at (row, panel) will write. */
+INLINE void prefetch_output(const lg_product *p, lg_size row, lg_size panel) {
+    const float *c = p->c + row * p->N + panel * PANEL;
+    for (int r = 0; r < at_most(p->M - row, TILE_ROWS); r++)
+        for (int j = 0; j < PANEL; j += 16) __builtin_prefetch(c + r * p->N + j, 1, 3);
+}
+
 /* Items are (block of rows, panel): a panel is packed by whoever works on it and meets all rows of
    the block, whose strips stay in cache from panel to panel. Between the tiles of one panel the
    next is packed, slice by slice, so that memory is read while the processor multiplies. */
@@ -211,6 +218,7 @@ static int product_columns_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
         for (lg_size row = first; row < last; row += TILE_ROWS) {
             const lg_size depth = p->depth - k < slice ? p->depth - k : slice;
             if (depth) prefetch_panel_slice(p, next, k, depth);
+            if (many) prefetch_output(p, row + TILE_ROWS, panel);
             product_tile(p, row, at_most(last - row, TILE_ROWS), panel,
                          far ? strips + (row - first) * p->depth : NULL, b);
             if (depth) product_panel_slice(p, next, k, depth, next_b);
@@ -240,6 +248,15 @@ static int product_by_columns(lg_product p) {
     return lg_parallel(p.panels * blocks, 1 + PRODUCT_GRAIN / work, product_columns_part, &p);
 }
 
+/* Asks for rows of a from `row` on: the given share of `shares` of a strip. */
+INLINE void prefetch_input(const lg_product *p, lg_size row, lg_size share, lg_size shares) {
+    const lg_size rows = row < p->M ? at_most(p->M - row, TILE_ROWS) : 0;
+    if (p->a.column != 1) return;
+    for (lg_size r = rows * share / shares; r < rows * (share + 1) / shares; r++)
+        for (lg_size k = 0; k < p->depth; k += 16)
+            __builtin_prefetch(p->a.data + (row + r) * p->a.row + p->k + k, 0, 2);
+}
+
 /* Items are strips: each is packed by whoever works on it and meets all the part's panels, which
    stay in cache from strip to strip. */
 static int product_rows_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
@@ -252,9 +269,13 @@ static int product_rows_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
     part_panels(p, panels);
     for (lg_size row = begin * TILE_ROWS; row < end * TILE_ROWS && row < p->M; row += TILE_ROWS) {
         if (far) product_strip(p, row, strip);
-        for (lg_size i = 0; i < p->panels; i++)
+        for (lg_size i = 0; i < p->panels; i++) {
+            if (i + 1 < p->panels) prefetch_output(p, row, p->panel + i + 1);
+            else prefetch_output(p, row + TILE_ROWS, p->panel);
+            prefetch_input(p, row + TILE_ROWS, i, p->panels);
             product_tile(p, row, at_most(p->M - row, TILE_ROWS), p->panel + i, far ? strip : NULL,
                          panels + i * PANEL * p->depth);
+        }
     }
     return LG_OK;
 }
