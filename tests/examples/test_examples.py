@@ -45,17 +45,37 @@ def test_every_example_is_run() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} - NEED_MORE == set(SHOWN)
 
 
-@pytest.mark.parametrize("name", SHOWN)
-def test_example(name: str, tmp_path: Path) -> None:
+def _run(name: str, folder: Path, *arguments: object) -> str:
+    """What an example prints."""
     package = str(Path(kernels.__file__).parents[2])
     done = subprocess.run(
-        [sys.executable, EXAMPLES / f"{name}.py"],
-        cwd=tmp_path,
+        [sys.executable, EXAMPLES / f"{name}.py", *map(str, arguments)],
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=300,
         env=os.environ | {"PYTHONPATH": package, "PYTHONWARNINGS": "error,ignore::RuntimeWarning"},
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_example(name: str, tmp_path: Path) -> None:
+    printed = _run(name, tmp_path)
     for pattern in SHOWN[name]:
-        assert re.search(pattern, done.stdout), done.stdout
+        assert re.search(pattern, printed), printed
+
+
+def test_a_real_model_answers(smollm2: Path, tmp_path: Path) -> None:
+    """Greedy, so that it says what it said before; the second answer knows the first question."""
+    pytest.importorskip("tokenizers", reason="tokenizers isn't installed")
+    pytest.importorskip("jinja2", reason="jinja2 isn't installed")
+    questions = ("What is the capital of France?", "Which river flows through it?")
+    printed = _run("chat_smollm2", tmp_path, smollm2, *questions)
+    assert re.match(r"97 MB of weights, opened in \d", printed)
+    _, *turns = printed.split("\n> ")
+    assert turns == [
+        "What is the capital of France?\nThe capital of France is Paris.\n",
+        "Which river flows through it?\nThe river that flows through Paris is the River Seine.\n",
+    ]
