@@ -11,7 +11,7 @@ import numpy as np
 from litegpt import AdamW, CharTokenizer, GPTModel
 from litegpt.training import scheduled_rate
 
-DIGITS, STEPS, BATCH = 5, 500, 40
+DIGITS, STEPS, BATCH = 5, 400, 40
 tokenizer = CharTokenizer("0123456789>")
 rng = np.random.default_rng(0)
 

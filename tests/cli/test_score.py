@@ -61,8 +61,7 @@ def test_sample_view(litegpt: Litegpt, trained: Path) -> None:
 
 
 @pytest.mark.parametrize(("flags", "named"), [
-    (["--temperature", "-1"], ["temperature"]), (["--top-p", "0"], ["--top-p"]),
-    (["--rows", "0"], ["rows"]), (["--top-k", "-1"], ["--top-k"]),
+    (["--top-p", "0"], ["--top-p", "above 0"]), (["--rows", "0"], ["rows", "from 1 on"]),
 ])  # fmt: skip
 def test_values_that_make_no_sense(
     litegpt: Litegpt, refused: Callable[..., None], trained: Path, flags: list[str],
