@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 
 from litegpt.training.config import TrainConfig
 
@@ -28,11 +29,17 @@ class Pace:
         self._steps += 1
         self._step += (seconds - self._step) / min(self._steps, _REMEMBERED)
 
-    def took_evaluation(self, seconds: float) -> None:
-        self._evaluation = seconds
+    def evaluation(self, evaluate: Callable[[], float]) -> float:
+        """What evaluate returns, and takes time for."""
+        start = time.perf_counter()
+        loss = evaluate()
+        self._evaluation = time.perf_counter() - start
+        return loss
 
-    def took_save(self, seconds: float) -> None:
-        self._save = seconds
+    def save(self, save: Callable[[], None]) -> None:
+        start = time.perf_counter()
+        save()
+        self._save = time.perf_counter() - start
 
     def plan(self, step: int, planned: int | None, config: TrainConfig) -> int | None:
         """The step at which a run of config.max_time, now after `step`, has to end.

@@ -78,7 +78,7 @@ class RunState:
 
     def take_evaluation(self, loss: float) -> bool:
         """Whether the validation loss of this step is the best so far."""
-        if self.best_loss is None or loss < self.best_loss:
+        if isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
             self.best_step, self.best_loss, self.evaluations_since_best = self.step, loss, 0
             return True
         self.evaluations_since_best += 1

@@ -2,10 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 
@@ -23,8 +22,6 @@ from litegpt.training.parallel import Alone
 from litegpt.training.passes import batch_gradients, validation_loss
 from litegpt.training.schedule import scheduled_rate
 from litegpt.training.state import DivergenceError, RunState, check_same_run, describe
-
-T = TypeVar("T")
 
 
 class Trainer:
@@ -100,7 +97,8 @@ class Trainer:
         now = describe(self.config, self.model.config, self.data.fingerprint)
         check_same_run(checkpoint.state, now)
         self._load(checkpoint)
-        self.checkpoints.publish(self.state.best_step, self.config.keep_last)
+        if self.step:
+            self.checkpoints.publish(self.state.best_step, self.config.keep_last)
         if self.state.planned_time != self.config.max_time:
             self.state.planned_steps = None
         return True
@@ -217,7 +215,7 @@ class Trainer:
             told = self.ranks.total([planned or 0 if self.ranks.rank == 0 else 0])[0]
             state.planned_steps, state.planned_time = int(told) or None, config.max_time
         evaluates = self.ended is not None or self.step % config.eval_interval == 0
-        val_loss = self._timed(self.evaluate, self._pace.took_evaluation) if evaluates else None
+        val_loss = self._pace.evaluation(self.evaluate) if evaluates else None
         with interrupts_deferred():
             best = val_loss is not None and state.take_evaluation(val_loss)
             state.settled = True
@@ -228,7 +226,7 @@ class Trainer:
                 self._tokens, self._seconds = 0, 0.0
                 self._tell("on_record", record)
         if self.checkpoints and (best or self.ended or self.step % config.save_interval == 0):
-            self._timed(self._try_to_save, self._pace.took_save)
+            self._pace.save(self._try_to_save)
 
     def _save(self) -> None:
         assert self.checkpoints
@@ -291,12 +289,6 @@ class Trainer:
         """What one step draws from for one purpose: a function of seed and numbers alone."""
         stream = ("batch", "dropout").index(purpose) + 2 * self.state.rollbacks
         return np.random.default_rng((self.config.seed, self.step, stream, micro_batch))
-
-    def _timed(self, do: Callable[[], T], took: Callable[[float], None]) -> T:
-        start = time.perf_counter()
-        result = do()
-        took(time.perf_counter() - start)
-        return result
 
     def notice(self, text: str) -> None:
         """Lets the callbacks know of something, in a line."""
