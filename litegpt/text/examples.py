@@ -49,10 +49,10 @@ class ExampleEncoder:
             prompt, completion = _text(record, "prompt"), _text(record, "completion")
             if not completion:
                 raise ValueError('"completion" is empty; there is nothing to learn')
-            given = self._tokenizer.encode_prompt(prompt)
-            return _joined(
-                [(given, False), (self._ended(self._tokenizer.encode(completion)), True)]
-            )
+            prefix = np.array(self._tokenizer.prefix, np.int64)
+            given = self._tokenizer.encode(prompt)
+            learned = self._ended(self._following(prompt, given, completion))
+            return _joined([(prefix, False), (given, False), (learned, True)])
         if "text" in record:
             return self.part(_text(record, "text"))
         held = ", ".join(f'"{name}"' for name in list(record)[:5]) or "nothing"
@@ -66,6 +66,18 @@ class ExampleEncoder:
         prefix = np.array(self._tokenizer.prefix if begins else (), np.int64)
         return _joined([(prefix, False), (self._ended(ids) if ends else ids, True)])
 
+    def _following(self, before: str, ids_before: np.ndarray, text: str) -> np.ndarray:
+        """The ids of a text that goes on from another one.
+
+        Where a space is put before every text, that of the whole is there once and for all.
+        """
+        if not (self._tokenizer.space_first and before):
+            return self._tokenizer.encode(text)
+        whole = self._tokenizer.encode(before + text)
+        if np.array_equal(whole[: len(ids_before)], ids_before):
+            return whole[len(ids_before) :]
+        return self._tokenizer.encode(text.removeprefix(" "))
+
     def _ended(self, ids: np.ndarray) -> np.ndarray:
         return np.append(ids, self._tokenizer.eos_ids[:1]).astype(np.int64)
 
@@ -74,8 +86,10 @@ class ExampleEncoder:
         if not pieces:
             raise ValueError('"messages" holds no answer (role "assistant"): nothing to learn')
         parts: list[tuple[np.ndarray, bool]] = []
+        written, before = "", np.zeros(0, np.int64)
         for text, learned in pieces:
-            ids = self._tokenizer.encode(text)
+            ids = self._following(written, before, text)
+            written, before = written + text, np.concatenate([before, ids])
             ends = np.flatnonzero(np.isin(ids, self._tokenizer.eos_ids))
             if learned and len(ends):  # what the template writes after the end, nobody has to say
                 parts += [(ids[: ends[-1] + 1], True), (ids[ends[-1] + 1 :], False)]

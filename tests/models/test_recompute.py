@@ -25,6 +25,18 @@ def test_the_same_gradients(
         assert a.grad.tobytes() == b.grad.tobytes(), name
 
 
+def test_the_same_gradients_of_documents(
+    backend: str, family: str, make_model: Callable[..., GPTModel], ids: np.ndarray
+) -> None:
+    starts = np.zeros(ids.shape, bool)
+    starts[:2, [3, 30]] = True
+    kept, again = make_model(family, dropout=0.3), make_model(family, dropout=0.3)
+    for model, recompute in ((kept, False), (again, True)):
+        model.loss_and_backward(ids, ids, seed=5, document_starts=starts, recompute=recompute)
+    for (name, a), (_, b) in zip(kept.named_parameters(), again.named_parameters(), strict=True):
+        assert a.grad.tobytes() == b.grad.tobytes(), name
+
+
 def test_it_takes_less_memory() -> None:
     """On the numpy rung, whose arrays tracemalloc sees."""
     model = GPTModel(50, 64, num_layers=6, num_heads=2, hidden_dim=32, dropout=0.1, seed=0)

@@ -85,6 +85,37 @@ def test_before_an_answer_stands_what_a_chat_would_put_there(chatml) -> None:
             np.testing.assert_array_equal(example.ids[:begin], prompt)
 
 
+def test_a_space_that_is_put_before_every_text_is_put_once() -> None:
+    """Tokenizers after SentencePiece: an answer is what would be generated, not a text's start."""
+    tokenizers = pytest.importorskip("tokenizers")
+    pytest.importorskip("jinja2")
+    normal, decoders = tokenizers.normalizers, tokenizers.decoders
+    words = ["<unk>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghij:\n"]
+    model = tokenizers.models.BPE(
+        {word: i for i, word in enumerate(words)}, [], unk_token="<unk>", byte_fallback=True
+    )
+    backend = tokenizers.Tokenizer(model)
+    backend.normalizer = normal.Sequence([normal.Prepend("▁"), normal.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Strip(" ", 1, 0)]
+    )
+    backend.add_special_tokens(["</s>"])
+    template = (
+        "{% for m in messages %}{% if m.role == 'user' %}{{ 'a:' + m.content + '\n' }}"
+        "{% else %}{{ m.content + '</s>' }}{% endif %}{% endfor %}"
+    )
+    tokenizer = SubwordTokenizer(backend, [1], template)
+    assert tokenizer.space_first
+    talk = [{"role": "user", "content": "bad"}, {"role": "assistant", "content": "cab"}]
+    example = ExampleEncoder(tokenizer).encode({"messages": talk})
+    whole = tokenizer.encode("a:bad\ncab</s>")
+    np.testing.assert_array_equal(example.ids, whole)
+    np.testing.assert_array_equal(example.ids[example.learned], tokenizer.encode("cab</s>")[1:])
+    example = ExampleEncoder(tokenizer).encode({"prompt": "bad", "completion": " cab"})
+    np.testing.assert_array_equal(example.ids, tokenizer.encode("bad cab</s>"))
+    assert example.learned.sum() == 5
+
+
 def test_without_a_template_an_answer_ends_with_what_stops_it_in_a_chat() -> None:
     tokenizer = ByteTokenizer()
     example = ExampleEncoder(tokenizer).encode({"messages": TALK})
