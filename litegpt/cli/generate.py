@@ -71,13 +71,24 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+_RULES = (
+    ("--temperature", float, 0.8, "X", "0 is always the likeliest token"),
+    ("--top-k", int, 50, "K", "of the K likeliest tokens; 0 is all"),
+    ("--top-p", float, 1.0, "P", "of the likeliest that make up P"),
+    ("--min-p", float, 0.0, "P", "of those with P of the likeliest one's probability"),
+)
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """The flags of the rules of sampling."""
+    for flag, kind, default, letter, help_text in _RULES:
+        parser.add_argument(flag, type=kind, default=default, metavar=letter, help=help_text)
+
+
 def add_sampling(parser: argparse.ArgumentParser) -> None:
     """The flags of how a token is chosen."""
+    add_rules(parser)
     for flag, kind, default, letter, help_text in (
-        ("--temperature", float, 0.8, "X", "0 is always the likeliest token"),
-        ("--top-k", int, 50, "K", "of the K likeliest tokens; 0 is all"),
-        ("--top-p", float, 1.0, "P", "of the likeliest that make up P"),
-        ("--min-p", float, 0.0, "P", "of those with P of the likeliest one's probability"),
         ("--repetition-penalty", float, 1.0, "X", "above 1: away from what was said"),
         ("--speculate", int, 0, "N", "guess N tokens from the text; the result is the same"),
     ):

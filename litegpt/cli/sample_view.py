@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 from litegpt.cli.errors import bad_values, check_backend
-from litegpt.cli.generate import add_model, load
+from litegpt.cli.generate import add_model, add_rules, load
 from litegpt.cli.output import say
 from litegpt.generation import Sampling
 from litegpt.pictures import NextToken, bars, one_line
@@ -25,14 +25,8 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("prompt", metavar="PROMPT", help="the text before the next token")
     add_model(parser)
-    for flag, kind, default, letter, help_text in (
-        ("--temperature", float, 1.0, "X", "0 is always the likeliest token"),
-        ("--top-k", int, 0, "K", "of the K likeliest tokens; 0 is all"),
-        ("--top-p", float, 1.0, "P", "of the likeliest that make up P"),
-        ("--min-p", float, 0.0, "P", "of those with P of the likeliest one's probability"),
-        ("--rows", int, 20, "N", "tokens to show"),
-    ):
-        parser.add_argument(flag, type=kind, default=default, metavar=letter, help=help_text)
+    add_rules(parser)
+    parser.add_argument("--rows", type=int, default=20, metavar="N", help="tokens to show")
     parser.set_defaults(run=run)
 
 

@@ -1,5 +1,6 @@
 """The distribution of the next token, and what each rule of sampling takes away from it."""
 
+import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,10 +96,21 @@ def _solid(length: float) -> str:
 
 
 def _label(tokenizer: Tokenizer, token_id: int) -> str:
+    """A token in as many columns of a terminal as its place has."""
     if token_id >= tokenizer.vocab_size:  # of a model whose table is padded
         return f"#{token_id}".ljust(_LABEL)
     label = token_label(tokenizer, token_id)
-    return (label if len(label) < _LABEL else label[: _LABEL - 2] + "…").ljust(_LABEL)
+    if _columns(label) >= _LABEL:
+        while _columns(label) > _LABEL - 2:
+            label = label[:-1]
+        label += "…"
+    return label + " " * (_LABEL - _columns(label))
+
+
+def _columns(text: str) -> int:
+    """Columns in a terminal: two for wide characters (Chinese, emoji), none for combining ones."""
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
 
 
 def _percent(p: float) -> str:

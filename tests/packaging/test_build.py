@@ -116,7 +116,7 @@ def test_wheel_of_the_sdist_is_small_and_carries_the_kernels(sdist: Path, tmp_pa
         metadata = email.message_from_bytes(archive.read(metadata_name))
         assert "litegpt = litegpt.cli:main" in archive.read(entry_points).decode()
     assert {name.partition("/")[0].rpartition(".")[2] for name in names} == {"litegpt", "dist-info"}
-    assert "litegpt/py.typed" in names
+    assert {"litegpt/py.typed", "litegpt/pictures/attention.js"} <= set(names)
     assert metadata["Version"] == litegpt.__version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "MIT"

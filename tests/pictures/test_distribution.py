@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from litegpt import ByteTokenizer, kernels
+from litegpt import ByteTokenizer, CharTokenizer, kernels
 from litegpt.pictures import NextToken, bars
 
 SETTINGS = [
@@ -64,3 +64,17 @@ def test_a_padded_table_has_numbers_for_names() -> None:
 def test_logits_that_say_nothing(worst: float) -> None:
     with pytest.raises(ValueError, match="NaN or inf"):
         NextToken.of(np.array([0, worst, 1], np.float32), 1, 0, 1, 0)
+
+
+def test_wide_and_long_tokens_keep_their_columns() -> None:
+    class Long(CharTokenizer):
+        def token_bytes(self, token_id: int) -> bytes:
+            return ["ab", "日本語", "日本語" * 9, "e\u0301", "x" * 99][token_id].encode()
+
+    lines = bars(NextToken.of(np.zeros(5, np.float32), 1, 0, 1, 0), Long("abcde"), 5, 80)[1:]
+    labels = [line[: line.index("20.0 %")] for line in lines]
+    assert [label.rstrip() for label in labels] == [
+        "ab", "日本語", "日本語日本語日…", "e\u0301", "x" * 14 + "…",
+    ]  # fmt: skip
+    wide = [0, 3, 7, -1, 0]  # columns beyond the number of characters
+    assert [len(label) + n for label, n in zip(labels, wide, strict=True)] == [18] * 5
