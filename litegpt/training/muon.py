@@ -36,6 +36,11 @@ def orthogonalized(matrix: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x.T) if tall else x
 
 
+def is_inner_matrix(name: str, parameter: Parameter, tables: Collection[str] = TABLES) -> bool:
+    """Whether Muon orthogonalizes a parameter's steps."""
+    return len(parameter.shape) == 2 and not any(fnmatchcase(name, t) for t in tables)
+
+
 class Muon(AdamW):
     """Muon for the matrices inside the model, AdamW for tables, the head, biases and norms.
 
@@ -62,7 +67,7 @@ class Muon(AdamW):
         self.momentum = momentum
         self.moments["momentum"] = {}
         for name, parameter in self.parameters.items():
-            if len(parameter.shape) == 2 and not any(fnmatchcase(name, t) for t in tables):
+            if is_inner_matrix(name, parameter, tables):
                 self.moments["momentum"][name] = self.moments["first"].pop(name)
                 del self.moments["second"][name]
 

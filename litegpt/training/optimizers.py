@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from litegpt.nn import Parameter
 from litegpt.training.lion import Lion
-from litegpt.training.muon import Muon
+from litegpt.training.muon import Muon, is_inner_matrix
 from litegpt.training.optimizer import AdamW, Optimizer
 
 if TYPE_CHECKING:
@@ -42,4 +42,11 @@ OPTIMIZERS: dict[str, Callable[[NamedParameters, "TrainConfig"], Optimizer]] = {
     "adamw": _adamw,
     "lion": _lion,
     "muon": _muon,
+}
+
+# How many arrays of its size an optimizer keeps of a parameter.
+MOMENTS: dict[str, Callable[[str, Parameter], int]] = {
+    "adamw": lambda name, parameter: 2,
+    "lion": lambda name, parameter: 1,
+    "muon": lambda name, parameter: 1 if is_inner_matrix(name, parameter) else 2,
 }
