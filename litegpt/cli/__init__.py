@@ -62,7 +62,9 @@ def command_parser() -> argparse.ArgumentParser:
         bench,
         chat,
         convert,
+        estimate,
         evaluate,
+        finetune,
         generate,
         info,
         report,
@@ -77,6 +79,8 @@ def command_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
     for verb in (
         train,
+        finetune,
+        estimate,
         report,
         tokenizer,
         tokenize,

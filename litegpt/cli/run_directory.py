@@ -10,11 +10,15 @@ from pathlib import Path
 from litegpt.cli.corpus import TOKENS
 from litegpt.cli.errors import InputError
 from litegpt.formats.files import partial_name
+from litegpt.models.peft import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from litegpt.training.checkpoint import FOLDER
 
 LOG = "log.jsonl"
 _MODEL = "model.safetensors"
-_FILES = (LOG, "config.json", _MODEL, TOKENS, "tokenizer.json", "tokenizer_config.json")
+_FILES = (
+    *(LOG, "config.json", _MODEL, TOKENS, "tokenizer.json", "tokenizer_config.json"),
+    *(ADAPTER_CONFIG, ADAPTER_WEIGHTS),
+)
 # A run that was killed may have left partials.
 _OF_A_RUN = {*_FILES, *map(partial_name, _FILES), FOLDER}
 

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any
 
@@ -22,6 +21,8 @@ _HELP = {
     "optimizer": "how weights move",
     "weight_decay": "pull of the matrices towards zero",
     "beta2": "memory of the squared gradients",
+    "recompute": "compute blocks again in backward: less memory, a third more work",
+    "freeze": "parameters that stay as they are: a name or a pattern (blocks.0.*); may be repeated",
     "grad_clip": "largest norm of the gradients; 0 is no limit",
     "eval_interval": "steps between evaluations",
     "eval_steps": "batches in an evaluation",
@@ -38,36 +39,47 @@ _INSTEAD = ("max_steps", "max_time")  # one or the other
 _UNITS = (3600.0, 60.0, 1.0)
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Adds a flag for every setting."""
+def add_settings(parser: argparse.ArgumentParser, **defaults: object) -> None:
+    """Adds a flag for every setting; its default is the one named, or that of TrainConfig."""
     group = parser.add_argument_group("training")
     end = group.add_mutually_exclusive_group()
     known = {field.name: field for field in fields(TrainConfig)}
     for name, help_text in _HELP.items():
-        kind, metavar = _kind(known[name])
         allowed = f": {', '.join(CHOICES[name])}" if name in CHOICES else ""
         (end if name in _INSTEAD else group).add_argument(
             "--" + name.replace("_", "-"),
-            type=kind,
-            default=known[name].default,
-            metavar=metavar,
+            default=defaults.get(name, known[name].default),
             help=help_text + allowed,
+            **_kind(known[name]),
         )
 
 
 def settings(arguments: argparse.Namespace) -> TrainConfig:
     """What the flags say; InputError if that makes no sense."""
     with bad_values(flags=arguments):
-        return TrainConfig(**{name: getattr(arguments, name) for name in _HELP})
+        values = {name: getattr(arguments, name) for name in _HELP}
+        return TrainConfig(**values | {"freeze": tuple(values["freeze"])})
 
 
-def _kind(field: "Field[Any]") -> tuple[Callable[[str], Any], str]:
+def _kind(field: "Field[Any]") -> dict[str, Any]:
     """How a flag's text is read, and what stands for it in the help."""
     if field.name == "max_time":
-        return _duration, "TIME"
-    if field.type is str:
-        return str, "NAME"
-    return (int, "N") if field.type is int else (float, "X")
+        return {"type": _duration, "metavar": "TIME"}
+    if field.type is bool:
+        return {"action": "store_true"}
+    if field.name == "freeze":
+        return {"action": _Append, "metavar": "PATTERN"}
+    metavar = {str: "NAME", int: "N", float: "X"}
+    return {"type": field.type, "metavar": next(m for t, m in metavar.items() if field.type is t)}
+
+
+class _Append(argparse.Action):
+    """One more of several, beside none by default."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option: Any = None
+    ) -> None:
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest), values))
 
 
 def _duration(text: str) -> float:

@@ -24,9 +24,15 @@ def add_restart(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run_training(trainer: Trainer, arguments: argparse.Namespace) -> int:
-    """Trains into arguments.out, from where an earlier run stopped unless told to restart."""
+def run_training(
+    trainer: Trainer, arguments: argparse.Namespace, generate_flags: str | None = None
+) -> int:
+    """Trains into arguments.out, from where an earlier run stopped unless told to restart.
+
+    generate_flags tell `litegpt generate` to use what was learned: by default, a model in out.
+    """
     out: Path = arguments.out
+    flags = generate_flags or f"--model {shlex.quote(str(out))}"
     trainer.callbacks = (JsonLinesLog(out / LOG), progress())
     if not arguments.restart:
         _resume(trainer, out, arguments)
@@ -50,7 +56,7 @@ def run_training(trainer: Trainer, arguments: argparse.Namespace) -> int:
         f"validation loss {val_loss:.4f}{better} after {clock(trainer.state.seconds)}; "
         f"{trainer.ended}; {_kept(trainer, out)}"
     )
-    say(f"try: litegpt generate --model {shlex.quote(str(out))}")
+    say(f"try: litegpt generate {flags}")
     return 0
 
 

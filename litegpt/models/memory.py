@@ -85,8 +85,8 @@ def _kept(block: TransformerBlock) -> int:
     attention, ffn = block.attention, block.ffn
     width = attention.hidden_dim
     projected = attention.qkv.outputs
-    turned = 0 if attention.rotary is None else projected - attention.num_kv_heads * (
-        attention.head_dim
+    turned = (
+        0 if attention.rotary is None else projected - attention.num_kv_heads * (attention.head_dim)
     )
     inputs = _input(attention.qkv) + _input(ffn.up)
     inputs += _input(ffn.down)  # attention's output is kept by attention itself

@@ -123,7 +123,9 @@ def _part(model: "GPTModel", path: str) -> tuple[Any, str]:
 
 def _adapted(model: "GPTModel") -> dict[_Projection, LowRank]:
     """The adapted layers and their adapters, in the order of the files."""
-    found = {}
+    found: dict[_Projection, LowRank] = {}
+    if not has_adapters(model):
+        return found
     for projection in _projections(model.config):
         parent, name = _part(model, projection.path)
         layer = getattr(parent, name)
@@ -178,6 +180,21 @@ def add_lora(model: "GPTModel", config: LoRAConfig | None = None, seed: Seed = N
     ])  # fmt: skip
 
 
+def lora_facts(model: "GPTModel") -> dict[str, Any]:
+    """What a model's adapters are, in PEFT's words; nothing for a model without any."""
+    adapters = _adapted(model)
+    if not adapters:
+        return {}
+    some = next(iter(adapters.values()))
+    r = some.a.shape[1]
+    return {
+        "r": r,
+        "lora_alpha": some.scale * r,
+        "lora_dropout": some.dropout.p,
+        "target_modules": _targets(adapters, _projections(model.config)),
+    }
+
+
 def save_lora(
     model: "GPTModel", directory: str | os.PathLike[str], base: str | None = None
 ) -> None:
@@ -189,16 +206,11 @@ def save_lora(
     directory, adapters = Path(directory), _adapted(model)
     if not adapters:
         raise ValueError("the model has no LoRA adapters to save")
-    some = next(iter(adapters.values()))
-    r = some.a.shape[1]
     fields = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
-        "r": r,
-        "lora_alpha": some.scale * r,
-        "lora_dropout": some.dropout.p,
-        "target_modules": _targets(adapters, _projections(model.config)),
+        **lora_facts(model),
         "bias": "none",
         "fan_in_fan_out": not any(projection.transposed for projection in adapters),
         "inference_mode": True,

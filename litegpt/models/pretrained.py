@@ -72,9 +72,12 @@ def save(model: "GPTModel", directory: Path) -> None:
     write_checkpoint(directory, written | ({_OWN: own} if own else {}), tensors)
 
 
-def read_config(directory: Path) -> tuple[Family, GPTConfig]:
-    """The family and configuration of a model's directory; ModelFormatError naming the field."""
-    written = read_json(directory / CONFIG)
+def read_config(path: Path) -> tuple[Family, GPTConfig]:
+    """The family and configuration of a model's directory, or of its config.json.
+
+    ModelFormatError names the field that is wrong.
+    """
+    written = read_json(path / CONFIG if path.is_dir() else path)
     family = written.choice("model_type", FAMILIES)
     return family, _config(family, family.from_fields(written), written.section(_OWN))
 

@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from litegpt.models import GPTConfig
+from litegpt.models import GPTModel
+from litegpt.models.peft import lora_facts
 from litegpt.training.config import MAY_CHANGE, TrainConfig
 
 RECENT = 50  # losses that a new one is compared with
@@ -107,9 +108,10 @@ class RunState:
             )
 
 
-def describe(config: TrainConfig, model: GPTConfig, data: str) -> dict[str, Any]:
+def describe(config: TrainConfig, model: GPTModel, data: str) -> dict[str, Any]:
     """What makes a run: another one with the same gives the same weights."""
-    return {"settings": asdict(config), "model": asdict(model), "data": data}
+    shape = asdict(model.config) | lora_facts(model)
+    return {"settings": asdict(config), "model": shape, "data": data}
 
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

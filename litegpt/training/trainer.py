@@ -94,7 +94,7 @@ class Trainer:
         checkpoint = self.checkpoints.newest(self.notice)
         if checkpoint is None:
             return False
-        now = describe(self.config, self.model.config, self.data.fingerprint)
+        now = describe(self.config, self.model, self.data.fingerprint)
         check_same_run(checkpoint.state, now)
         self._load(checkpoint)
         if self.step:
@@ -231,7 +231,7 @@ class Trainer:
     def _save(self) -> None:
         assert self.checkpoints
         self.state.seconds = self._pace.seconds
-        content = describe(self.config, self.model.config, self.data.fingerprint)
+        content = describe(self.config, self.model, self.data.fingerprint)
         with interrupts_deferred():
             self.checkpoints.save(
                 self.model, self.optimizer, content | {"run": asdict(self.state)}, self.step

@@ -1,0 +1,214 @@
+"""`litegpt finetune`: a model that others trained, trained on."""
+
+import argparse
+import math
+import shlex
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from litegpt.cli.errors import InputError, bad_values, check_backend
+from litegpt.cli.generate import add_model, load
+from litegpt.cli.machine import in_bytes, memory_available
+from litegpt.cli.output import say
+from litegpt.cli.progress import clock
+from litegpt.cli.run_directory import claimed
+from litegpt.cli.settings import add_settings, settings
+from litegpt.cli.training_run import add_restart, run_training
+from litegpt.generation import TextModel
+from litegpt.models import GPTModel, LoRAConfig, add_lora, load_lora, save_lora
+from litegpt.text import read_examples
+from litegpt.training import Checkpoints, Corpus, PackedDocuments, TrainConfig, Trainer
+from litegpt.training.checkpoint import load_pretrained
+from litegpt.training.forecast import memory_of_run, seconds_of_batch
+
+_WINDOW = 512  # tokens, where the model sees more
+_RATES = {True: 5e-4, False: 3e-5}  # with LoRA, without: the highest learning rate
+_FROM_THE_DATA = ("max_steps", "learning_rate", "warmup_steps", "eval_interval", "save_interval")
+_ADAPTERS = {
+    "lora_r": (int, "N", "rank of the adapters (default: 8)"),
+    "lora_alpha": (float, "X", "they count alpha / r times (default: 2 r)"),
+    "lora_dropout": (float, "P", "share of their input dropped while training (default: 0)"),
+    "lora_targets": (str, "NAMES", "q_proj,v_proj and so on (default: all-linear)"),
+}
+
+
+def add_parser(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "finetune",
+        help="train a model on",
+        description="Trains a model on examples, a tenth of which are kept for validation, and "
+        "says beforehand what that takes. With --lora the model stays as it is, in the format of "
+        "its file, and small adapters beside its layers are trained. Ctrl-C ends the run and keeps "
+        "what was learned; the same command again goes on with it.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "data",
+        metavar="FILE",
+        help='lines of JSON: "prompt" and "completion", or "messages", of which the answers are '
+        'learned; or "text"',
+    )
+    add_model(parser)
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="directory for what is learned: new, empty, or of an earlier run, which goes on",
+    )
+    add_restart(parser)
+    add_adapters(parser)
+    parser.add_argument(
+        "--max-seq-len",
+        type=int,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help=f"tokens in a row (default: {_WINDOW}, or all that the model sees)",
+    )
+    parser.add_argument(
+        "--passes",
+        type=float,
+        default=3.0,
+        metavar="X",
+        help="times that the data are gone through, where neither steps nor time are said",
+    )
+    add_settings(
+        parser,
+        batch_size=4,
+        weight_decay=0.0,
+        min_learning_rate=0.0,
+        **dict.fromkeys(_FROM_THE_DATA, argparse.SUPPRESS),
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    check_backend()
+    lora = lora_config(arguments)
+    if lora is None:
+        if getattr(arguments, "dtype", "float32") != "float32":
+            raise InputError(
+                f"--dtype {arguments.dtype} keeps weights that can't be trained; --lora trains "
+                "adapters beside them"
+            )
+        arguments.dtype = "float32"
+    base = load(arguments)
+    model = base.model
+    model.train()
+    data = _rows(arguments, base)
+    config = _complete(arguments, data.rows)
+    if lora is not None:
+        with bad_values("--lora"):
+            add_lora(model, lora, seed=config.seed)
+    with claimed(arguments.out, arguments.restart):
+        _foretell(arguments.data, model, data, config)
+        trainer = Trainer(model, data, config, checkpoints=_checkpoints(arguments, base))
+        say(f"before training: validation loss {trainer.evaluate():.4f}")
+        if lora is None:
+            flags = f"--model {shlex.quote(str(arguments.out))}"
+        else:
+            flags = " ".join(
+                f"--{name} {shlex.quote(str(path))}"
+                for name, path in (("model", arguments.model), ("adapter", arguments.out))
+            )
+        return run_training(trainer, arguments, flags)
+
+
+def add_adapters(parser: argparse.ArgumentParser) -> None:
+    """The flags of LoRA."""
+    group = parser.add_argument_group("adapters")
+    group.add_argument("--lora", action="store_true", help="train LoRA adapters alone")
+    for name, (kind, metavar, help_text) in _ADAPTERS.items():
+        flag = "--" + name.replace("_", "-")
+        group.add_argument(
+            flag, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=help_text
+        )
+
+
+def lora_config(arguments: argparse.Namespace) -> LoRAConfig | None:
+    """What add_adapters' flags say; None without --lora."""
+    given = {name: getattr(arguments, name) for name in _ADAPTERS if hasattr(arguments, name)}
+    if not arguments.lora:
+        if given:
+            raise InputError(f"--{min(given).replace('_', '-')} is for --lora")
+        return None
+    values = {name.removeprefix("lora_"): value for name, value in given.items()}
+    if "targets" in values:
+        values["targets"] = tuple(filter(None, values["targets"].split(",")))
+    values.setdefault("alpha", 2.0 * values.get("r", LoRAConfig.r))
+    with bad_values("--lora"):
+        return LoRAConfig(**values)
+
+
+def _rows(arguments: argparse.Namespace, base: TextModel) -> PackedDocuments:
+    longest = base.model.max_seq_len
+    window = getattr(arguments, "max_seq_len", min(_WINDOW, longest))
+    if not 1 <= window <= longest:
+        raise InputError(f"--max-seq-len must be from 1 to the model's {longest}, not {window}")
+    with bad_values():
+        corpus = Corpus(read_examples(arguments.data, base.tokenizer))
+    with bad_values(arguments.data):
+        return PackedDocuments(corpus, window)
+
+
+def _complete(arguments: argparse.Namespace, rows: int) -> TrainConfig:
+    """The settings, where the flags don't say them from how many rows there are."""
+    if not 0 < arguments.passes < math.inf:
+        raise InputError(f"--passes must be a positive number, not {arguments.passes}")
+    per_pass = max(1, rows // max(1, arguments.batch_size * arguments.accumulate))
+    steps = getattr(arguments, "max_steps", max(1, math.ceil(arguments.passes * per_pass)))
+    rate = getattr(arguments, "learning_rate", _RATES[arguments.lora])
+    for name, value in {
+        "max_steps": steps,
+        "learning_rate": rate,
+        "warmup_steps": steps // 10,
+        "eval_interval": per_pass,
+        "save_interval": per_pass,
+    }.items():
+        setattr(arguments, name, getattr(arguments, name, value))
+    return settings(arguments)
+
+
+def _foretell(name: str, model: GPTModel, data: PackedDocuments, config: TrainConfig) -> None:
+    """Says what the run will take; InputError if the machine hasn't got that."""
+    trained = sum(p.size for p in model.parameters() if p.trainable)
+    say(
+        f"{name}: {len(data.documents.borders) - 1:,} examples, {len(data.documents.ids):,} "
+        f"tokens, {data.rows:,} rows of {data.window} to train on; model: "
+        f"{model.get_num_parameters():,} parameters, {trained:,} of them trained"
+    )
+    needed = memory_of_run(model, data.window, config)
+    there = memory_available() + sum(p.nbytes for p in model.parameters())  # which are there
+    say(
+        f"memory: {in_bytes(needed.total)} (weights {in_bytes(needed.weights)}, gradients "
+        f"{in_bytes(needed.gradients)}, moments {in_bytes(needed.moments)}, activations "
+        f"{in_bytes(needed.activations)}) of {in_bytes(there)}"
+    )
+    if needed.total > there:
+        raise InputError(
+            f"the run takes {in_bytes(needed.total)} of memory, {in_bytes(there)} are there: a "
+            "smaller --batch-size (with --accumulate) or --max-seq-len, --recompute, or --lora"
+        )
+    batch = data.batch(config.batch_size, np.random.default_rng(0))
+    seconds = seconds_of_batch(model, batch, config) * config.accumulate
+    if config.max_time:
+        say(f"time: {clock(config.max_time)}, about {config.max_time / seconds:,.0f} steps")
+    else:
+        say(f"time: about {clock(seconds * config.max_steps)} for {config.max_steps:,} steps")
+
+
+def _checkpoints(arguments: argparse.Namespace, base: TextModel) -> Checkpoints:
+    def save_all(model: GPTModel, directory: Path) -> None:
+        model.save_pretrained(directory)
+        base.tokenizer.save(directory)
+
+    return Checkpoints(
+        arguments.out,
+        replace=arguments.restart,
+        save_model=partial(save_lora, base=str(arguments.model)) if arguments.lora else save_all,
+        load_model=load_lora if arguments.lora else load_pretrained,
+    )
