@@ -56,8 +56,10 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def find(paths: Sequence[str], tokenizer: str | None, leave_out: Path) -> Sources:
-    """What paths lead to, with a tokenizer that suits it or is named; of no paths, pydoc's topics.
+def find(paths: Sequence[str], tokenizer: Tokenizer | str | None, leave_out: Path) -> Sources:
+    """What paths lead to, with a tokenizer that suits it, or is named, or given.
+
+    Without paths it is pydoc's topics.
 
     One path may be a directory that `litegpt tokenize` wrote, which brings its tokenizer.
     leave_out: a directory in which no texts are looked for.
@@ -69,7 +71,8 @@ def find(paths: Sequence[str], tokenizer: str | None, leave_out: Path) -> Source
     if len(paths) == 1 and (Path(paths[0]) / TOKENS).is_file():
         return _made_before(Path(paths[0]), tokenizer)
     with bad_values():
-        files, passed_over = find_sources(paths, tokenizer == ByteTokenizer.kind, leave_out)
+        any_bytes = tokenizer == ByteTokenizer.kind or isinstance(tokenizer, ByteTokenizer)
+        files, passed_over = find_sources(paths, any_bytes, leave_out)
     if passed_over:
         number = len(passed_over)
         what = "a file that isn't text" if number == 1 else f"{number} files that aren't text"
@@ -125,9 +128,11 @@ def pydoc_topics() -> bytes:
     return "\n".join(topics[name] for name in sorted(topics)).encode()
 
 
-def _tokenizer(kind: str | None, text: Callable[[], str]) -> Tokenizer:
+def _tokenizer(kind: Tokenizer | str | None, text: Callable[[], str]) -> Tokenizer:
     """The tokenizer of a kind (char by default) that suits a text, or the one at a path."""
     kind = kind or "char"
+    if not isinstance(kind, str):
+        return kind
     if kind == ByteTokenizer.kind:
         return ByteTokenizer()
     if kind in TOKENIZERS:
@@ -139,13 +144,14 @@ def _tokenizer(kind: str | None, text: Callable[[], str]) -> Tokenizer:
         return load_tokenizer(kind)
 
 
-def _made_before(directory: Path, tokenizer: str | None) -> Sources:
-    if tokenizer is not None:
+def _made_before(directory: Path, tokenizer: Tokenizer | str | None) -> Sources:
+    if isinstance(tokenizer, str):
         raise InputError(f"{directory}: holds tokens and their tokenizer; leave --tokenizer out")
     with bad_values():
-        file, beside = TokenFile(directory / TOKENS), load_tokenizer(directory)
+        file, beside = TokenFile(directory / TOKENS), tokenizer or load_tokenizer(directory)
     if file.metadata.get("tokenizer") != tokenizer_digest(beside):
-        raise InputError(f"{directory}: its tokens were made with another tokenizer than is there")
+        other = "the model's" if tokenizer else "is there"
+        raise InputError(f"{directory}: its tokens were made with another tokenizer than {other}")
     return Sources(str(directory), beside, lambda _: file)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from litegpt.cli.corpus import PATHS_HELP, add_data, batches, described, find
 from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.generate import add_model, load
 from litegpt.cli.machine import in_bytes, memory_available
@@ -19,8 +20,7 @@ from litegpt.cli.settings import add_settings, settings
 from litegpt.cli.training_run import add_restart, run_training
 from litegpt.generation import TextModel
 from litegpt.models import GPTModel, LoRAConfig, add_lora, load_lora, save_lora
-from litegpt.text import read_examples
-from litegpt.training import Checkpoints, Corpus, PackedDocuments, TrainConfig, Trainer
+from litegpt.training import Checkpoints, DocumentWindows, PackedDocuments, TrainConfig, Trainer
 from litegpt.training.checkpoint import load_pretrained
 from litegpt.training.forecast import memory_of_run, seconds_of_batch
 
@@ -46,10 +46,10 @@ def add_parser(verbs: Any) -> None:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "data",
-        metavar="FILE",
-        help='lines of JSON: "prompt" and "completion", or "messages", of which the answers are '
-        'learned; or "text"',
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help=f"{PATHS_HELP}; or a directory that `litegpt tokenize` wrote",
     )
     add_model(parser)
     parser.add_argument(
@@ -62,6 +62,7 @@ def add_parser(verbs: Any) -> None:
     )
     add_restart(parser)
     add_adapters(parser)
+    add_data(parser)
     parser.add_argument(
         "--max-seq-len",
         type=int,
@@ -97,25 +98,22 @@ def run(arguments: argparse.Namespace) -> int:
             )
         arguments.dtype = "float32"
     base = load(arguments)
-    model = base.model
-    model.train()
-    data = _rows(arguments, base)
-    config = _complete(arguments, data.rows)
+    window = _window(arguments, base.model)
+    sources = find(arguments.paths, base.tokenizer, arguments.out)
     if lora is not None:
         with bad_values("--lora"):
-            add_lora(model, lora, seed=config.seed)
+            add_lora(base.model, lora, seed=arguments.seed)
     with claimed(arguments.out, arguments.restart):
-        _foretell(arguments.data, model, data, config)
-        trainer = Trainer(model, data, config, checkpoints=_checkpoints(arguments, base))
+        documents = sources.documents(arguments.out)
+        with bad_values(sources.name, flags=arguments):
+            data = batches(documents, base.tokenizer, window, arguments)
+        config = _complete(arguments, data.rows)
+        say(described(sources, documents))
+        with bad_values(flags=arguments):
+            trainer = Trainer(base.model, data, config, checkpoints=_checkpoints(arguments, base))
+        _foretell(trainer, data)
         say(f"before training: validation loss {trainer.evaluate():.4f}")
-        if lora is None:
-            flags = f"--model {shlex.quote(str(arguments.out))}"
-        else:
-            flags = " ".join(
-                f"--{name} {shlex.quote(str(path))}"
-                for name, path in (("model", arguments.model), ("adapter", arguments.out))
-            )
-        return run_training(trainer, arguments, flags)
+        return run_training(trainer, arguments, _generate_flags(arguments))
 
 
 def add_adapters(parser: argparse.ArgumentParser) -> None:
@@ -144,21 +142,18 @@ def lora_config(arguments: argparse.Namespace) -> LoRAConfig | None:
         return LoRAConfig(**values)
 
 
-def _rows(arguments: argparse.Namespace, base: TextModel) -> PackedDocuments:
-    longest = base.model.max_seq_len
+def _window(arguments: argparse.Namespace, model: GPTModel) -> int:
+    longest = model.max_seq_len
     window = getattr(arguments, "max_seq_len", min(_WINDOW, longest))
     if not 1 <= window <= longest:
         raise InputError(f"--max-seq-len must be from 1 to the model's {longest}, not {window}")
-    with bad_values():
-        corpus = Corpus(read_examples(arguments.data, base.tokenizer))
-    with bad_values(arguments.data):
-        return PackedDocuments(corpus, window)
+    if not 0 < arguments.passes < math.inf:
+        raise InputError(f"--passes must be a positive number, not {arguments.passes}")
+    return window
 
 
 def _complete(arguments: argparse.Namespace, rows: int) -> TrainConfig:
     """The settings, where the flags don't say them from how many rows there are."""
-    if not 0 < arguments.passes < math.inf:
-        raise InputError(f"--passes must be a positive number, not {arguments.passes}")
     per_pass = max(1, rows // max(1, arguments.batch_size * arguments.accumulate))
     steps = getattr(arguments, "max_steps", max(1, math.ceil(arguments.passes * per_pass)))
     rate = getattr(arguments, "learning_rate", _RATES[arguments.lora])
@@ -173,16 +168,16 @@ def _complete(arguments: argparse.Namespace, rows: int) -> TrainConfig:
     return settings(arguments)
 
 
-def _foretell(name: str, model: GPTModel, data: PackedDocuments, config: TrainConfig) -> None:
+def _foretell(trainer: Trainer, data: DocumentWindows | PackedDocuments) -> None:
     """Says what the run will take; InputError if the machine hasn't got that."""
+    model, config = trainer.model, trainer.config
     trained = sum(p.size for p in model.parameters() if p.trainable)
     say(
-        f"{name}: {len(data.documents.borders) - 1:,} examples, {len(data.documents.ids):,} "
-        f"tokens, {data.rows:,} rows of {data.window} to train on; model: "
+        f"{data.rows:,} rows of {data.window} to train on; model: "
         f"{model.get_num_parameters():,} parameters, {trained:,} of them trained"
     )
     needed = memory_of_run(model, data.window, config)
-    there = memory_available() + sum(p.nbytes for p in model.parameters())  # which are there
+    there = memory_available() + sum(p.nbytes for p in model.parameters())  # taken already
     say(
         f"memory: {in_bytes(needed.total)} (weights {in_bytes(needed.weights)}, gradients "
         f"{in_bytes(needed.gradients)}, moments {in_bytes(needed.moments)}, activations "
@@ -199,6 +194,13 @@ def _foretell(name: str, model: GPTModel, data: PackedDocuments, config: TrainCo
         say(f"time: {clock(config.max_time)}, about {config.max_time / seconds:,.0f} steps")
     else:
         say(f"time: about {clock(seconds * config.max_steps)} for {config.max_steps:,} steps")
+
+
+def _generate_flags(arguments: argparse.Namespace) -> str:
+    out = shlex.quote(str(arguments.out))
+    if not arguments.lora:
+        return f"--model {out}"
+    return f"--model {shlex.quote(str(arguments.model))} --adapter {out}"
 
 
 def _checkpoints(arguments: argparse.Namespace, base: TextModel) -> Checkpoints:

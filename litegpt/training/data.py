@@ -54,6 +54,11 @@ class DocumentWindows:
         if len(self._training) <= window or len(self._validation) < 2:
             raise ValueError(_too_few(documents, len(self._training), window))
 
+    @property
+    def rows(self) -> int:
+        """Windows that are as long as what is trained on."""
+        return max(1, len(self._training) // self.window)
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the documents, and how they are cut."""
