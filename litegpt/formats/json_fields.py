@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,10 +88,20 @@ def read_json(path: Path) -> JsonFields:
 
 def parse_json(path: Path, text: bytes | str) -> JsonFields:
     """The object that a JSON text is; ModelFormatError naming the file that it came from."""
+
+    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) < len(pairs):  # of which readers take the one or the other
+            name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+            raise ModelFormatError(f"{path}: {name} is there twice")
+        return fields
+
     try:
-        fields = json.loads(text)
+        fields = json.loads(text, object_pairs_hook=as_object)
     except RecursionError:
         raise ModelFormatError(f"{path}: nested too deeply") from None
+    except ModelFormatError:
+        raise
     except ValueError as error:  # not JSON, or not UTF-8
         raise ModelFormatError(f"{path}: not JSON ({error})") from error
     if not isinstance(fields, dict):

@@ -1,6 +1,5 @@
 """Tensors in files: which there are, and each of them when asked for."""
 
-import json
 import mmap
 import re
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from litegpt.formats.errors import ModelFormatError
-from litegpt.formats.json_fields import read_json
+from litegpt.formats.json_fields import parse_json, read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -83,7 +82,7 @@ class SafetensorsFile:
                 raise ModelFormatError(f"{path}: a header of {length} bytes; this can't be one")
             try:
                 with safe_open(path, framework="numpy"):
-                    header = json.loads(file.read(length))
+                    header = dict(parse_json(path, file.read(length)).fields)
             except (SafetensorError, OSError) as error:
                 raise ModelFormatError(f"{path}: not a whole safetensors file ({error})") from error
             self._bytes: mmap.mmap = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

@@ -1,7 +1,10 @@
 """Files made to hurt: each is a ModelFormatError that names the file, and none takes memory."""
 
 import json
+import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,11 @@ HOSTILE = {
     "shape overflows": _safetensors({"a": _tensor(shape=(2**62, 2**62))}, bytes(4)),
     "shape beyond the data": _safetensors({"a": _tensor(shape=(2**40,))}, bytes(4)),
     "negative shape": _safetensors({"a": _tensor(shape=(-1,))}, bytes(4)),
+    "tensor twice": _safetensors(
+        b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, '
+        b'"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}',
+        bytes(4),
+    ),
     "unknown type": _safetensors({"a": _tensor("Q4_K")}, bytes(4)),
     "bytes left over": _safetensors({"a": _tensor()}, bytes(40)),
     "other tensors": _safetensors({"a": _tensor()}, bytes(4)),
@@ -109,6 +117,7 @@ def test_flipped_bytes_of_the_header(saved: Path) -> None:
         (b"\xff{}", "not JSON"),
         (b"[]", "must hold a JSON object, not a list"),
         (b"[" * 200_000, "nested too deeply|not JSON"),
+        (b'{"b": {"n": 1, "m": 2, "n": 3}}', "n is there twice"),
         (b'{"a": ' + b"9" * 10_000 + b"}", "not JSON"),
         (b" " * (1 << 20) + b"{}", "larger than 1048576 bytes"),
     ],
@@ -178,3 +187,54 @@ def test_absent_fields_have_their_defaults(tmp_path: Path) -> None:
     assert fields.integer("n") == 3 and fields.integer("null", 7) == 7
     assert fields.section("inner").number("x") == 0.5 and fields.section("no").fields == {}
     assert fields.choice("no", {"a": 1}, "a") == 1 and fields.flag("no", True)
+
+
+CHILD = """
+import resource, sys
+from litegpt import GPTModel
+from litegpt.formats import ModelFormatError
+GPTModel.from_pretrained(sys.argv[1])  # imports, and what they take
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[2:]:
+    try:
+        GPTModel.from_pretrained(path)
+        print("read", path)
+    except ModelFormatError as error:
+        assert path in str(error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_lies_about_sizes_take_no_memory(saved: Path, tmp_path: Path) -> None:
+    """No file of these has more than 4 MB; with 64 more all of them are refused."""
+    lies: dict[str, dict[str, Any]] = {
+        "vocabulary": {"vocab_size": 2**31 - 1},
+        "positions": {"n_positions": 2**31 - 1},
+        "fixed positions": {"n_positions": 2**31 - 1, "litegpt": {"position": "sinusoidal"}},
+        "layers": {"n_layer": 2**31 - 1},
+        "width": {"n_embd": 2**31 - 2},
+        "inner width": {"n_inner": 2**31 - 1},
+        "heads": {"n_head": 2**31 - 1},
+    }
+    folders = []
+    for name, changes in lies.items():
+        folders.append(shutil.copytree(saved, tmp_path / name))
+        config = json.loads((saved / "config.json").read_text())
+        (folders[-1] / "config.json").write_text(json.dumps(config | changes))
+    names = {f"a{i}": _tensor(shape=(0,), offsets=(0, 0)) for i in range(60_000)}
+    index = {"weight_map": {f"a{i}": "m.safetensors" for i in range(25_000)}}
+    for name, file, content in (
+        ("many tensors", "model.safetensors", _safetensors(names)),
+        ("long index", "model.safetensors.index.json", json.dumps(index).encode()),
+    ):
+        folders.append(shutil.copytree(saved, tmp_path / name))
+        (folders[-1] / "model.safetensors").rename(folders[-1] / "m.safetensors")
+        (folders[-1] / file).write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CHILD, str(saved), *map(str, folders)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (kilobytes,) = done.stdout.split()  # nothing was read
+    assert int(kilobytes) * 1024 < 64 << 20
