@@ -1,0 +1,27 @@
+"""Tables, with rich and without it."""
+
+import sys
+
+import pytest
+
+from litegpt.cli.output import print_table
+
+HEADER, ROWS = ["work", "size", "ms"], [["softmax", "2 x 3", "1.25"], ["a", "[red]", "10.5"]]
+
+
+def test_without_rich(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    print_table(HEADER, ROWS, words=2)
+    assert capsys.readouterr().out.splitlines() == [
+        "work     size     ms",
+        "softmax  2 x 3  1.25",
+        "a        [red]  10.5",
+    ]
+
+
+def test_with_rich(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rich")
+    print_table(HEADER, ROWS, words=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [HEADER, ["softmax", "2", "x", "3", "1.25"], ROWS[1]]
+    assert lines[0].index("size") == lines[1].index("2 x 3") + 1  # numbers end together
