@@ -66,38 +66,46 @@ typedef struct {
 
 typedef int8_t vbytes __attribute__((vector_size(LG_VL)));
 
-/* Row r's part of a group: `count` activations, rounded to codes; see activation_codes. */
-INLINE void round_group(const float *x, lg_size count, int rows, int r, uint8_t *group) {
-    float values[GROUP];
+/* A group of `count` activations of each of `rows` rows, rounded to codes: see activation_codes. */
+INLINE void round_group(const float *x, lg_size x_row, lg_size count, int rows, uint8_t *group) {
+    float padded[CODE_ROWS * GROUP];
     if (count < GROUP) {
-        memset(values, 0, sizeof values);
-        memcpy(values, x, sizeof(float) * (size_t)count);
-        x = values;
+        memset(padded, 0, sizeof padded);
+        for (int r = 0; r < rows; r++)
+            memcpy(padded + r * GROUP, x + r * x_row, sizeof(float) * (size_t)count);
+        x = padded;
+        x_row = GROUP;
     }
-    vi largest = {0};
-    UNROLL for (int i = 0; i < GROUP; i += LG_VL) /* as integers: NaN is larger than infinity */
-        largest = max_vi(largest, bits(load(x + i)) & 0x7fffffff);
-    const int32_t most_bits = largest_vi(largest);
-    const int finite = most_bits < 0x7f800000;
-    const float most = float_of_bits((uint32_t)most_bits);
-    float inverse = finite && most > 0 ? 127.0f / most : 0.0f;
-    if (!(inverse <= FLT_MAX)) inverse = 0.0f;
-    int8_t codes[GROUP];
-    vi sums = {0};
-    UNROLL for (int i = 0; i < GROUP; i += LG_VL) {
-        const vi code = inverse > 0 ? nearest_vi(load(x + i) * inverse) : (vi){0};
-        const vbytes narrow = __builtin_convertvector(code, vbytes);
-        memcpy(codes + i, &narrow, sizeof narrow);
-        sums += code;
+    int32_t most_bits[LG_VL] = {0}, sums[LG_VL] = {0}; /* of the rows */
+    for (int r = 0; r < rows; r++) {
+        vi largest = {0};
+        UNROLL for (int i = 0; i < GROUP; i += LG_VL) /* as integers: NaN is above infinity */
+            largest = max_vi(largest, bits(load(x + r * x_row + i)) & 0x7fffffff);
+        most_bits[r] = largest_vi(largest);
     }
-    const int32_t sum = sum_vi(sums);
-    const float scale = !finite ? NAN : inverse > 0 ? most / 127.0f : 0.0f;
-    const float scaled_sum = scale * (float)sum;
-    const int32_t start = -SIGNED_EXCESS * sum;
-    for (int q = 0; q < QUADS; q++) memcpy(group + 4 * (q * rows + r), codes + 4 * q, 4);
-    memcpy(group + GROUP * rows + 4 * r, &scale, 4);
-    memcpy(group + (GROUP + 4) * rows + 4 * r, &scaled_sum, 4);
-    memcpy(group + (GROUP + 8) * rows + 4 * r, &start, 4);
+    const vi magnitude = load_bytes(most_bits), finite = magnitude < 0x7f800000;
+    const vf most = (vf)magnitude;
+    vf inverse = splat(127.0f) / most;
+    const vi used = finite & (inverse <= splat(FLT_MAX)); /* else too small, or zero */
+    const vf scale = select_vf(finite, (vf)(bits(most / splat(127.0f)) & used), splat(NAN));
+    inverse = (vf)(bits(inverse) & used);
+    for (int r = 0; r < rows; r++) {
+        int8_t codes[GROUP];
+        vi sum = {0};
+        UNROLL for (int i = 0; i < GROUP; i += LG_VL) {
+            const vi code = nearest_vi(load(x + r * x_row + i) * inverse[r]) & used[r];
+            const vbytes narrow = __builtin_convertvector(code, vbytes);
+            memcpy(codes + i, &narrow, sizeof narrow);
+            sum += code;
+        }
+        sums[r] = sum_vi(sum);
+        for (int q = 0; q < QUADS; q++) memcpy(group + 4 * (q * rows + r), codes + 4 * q, 4);
+    }
+    const vi sum = load_bytes(sums), start = sum * -SIGNED_EXCESS;
+    const vf scaled_sum = scale * __builtin_convertvector(sum, vf);
+    memcpy(group + GROUP * rows, &scale, 4 * (size_t)rows);
+    memcpy(group + (GROUP + 4) * rows, &scaled_sum, 4 * (size_t)rows);
+    memcpy(group + (GROUP + 8) * rows, &start, 4 * (size_t)rows);
 }
 
 static int round_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
@@ -105,11 +113,9 @@ static int round_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
     for (lg_size strip = begin; strip < end; strip++) {
         const lg_size row = strip * CODE_ROWS;
         const int rows = at_most(p->M - row, CODE_ROWS);
-        for (int r = 0; r < rows; r++)
-            for (lg_size g = 0; g < p->groups; g++)
-                round_group(p->x + (row + r) * p->K + g * GROUP,
-                            at_most(p->K - g * GROUP, GROUP), rows, r,
-                            p->codes + (row * p->groups + g * rows) * CODE_BYTES);
+        for (lg_size g = 0; g < p->groups; g++)
+            round_group(p->x + row * p->K + g * GROUP, p->K, at_most(p->K - g * GROUP, GROUP), rows,
+                        p->codes + (row * p->groups + g * rows) * CODE_BYTES);
     }
     return LG_OK;
 }
