@@ -83,8 +83,12 @@ def find(paths: Sequence[str], tokenizer: Tokenizer | str | None, leave_out: Pat
         with bad_values(), _bar() as progress:
             return tokenize(files, chosen, directory / TOKENS, kernels.num_threads(), progress)
 
-    name = str(files[0]) if len(files) == 1 else f"{len(files):,} files"
-    return Sources(name, chosen, documents)
+    return Sources(name_of(files), chosen, documents)
+
+
+def name_of(files: Sequence[Path]) -> str:
+    """How files are spoken of."""
+    return str(files[0]) if len(files) == 1 else f"{len(files):,} files"
 
 
 def batches(

@@ -1,29 +1,31 @@
-"""`litegpt tokenizer`: a tokenizer learned from a text."""
+"""`litegpt tokenizer`: a tokenizer learned from texts."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from litegpt.cli.corpus import read_text
+from litegpt.cli.corpus import PATHS_HELP, name_of
 from litegpt.cli.errors import InputError, bad_values
 from litegpt.cli.output import say
 from litegpt.text import SubwordTokenizer
+from litegpt.text.encoder import texts
+from litegpt.text.sources import find_sources
 
 _FILES = {"tokenizer.json", "tokenizer_config.json"}
 
 
 def add_parser(verbs: Any) -> None:
-    parser = verbs.add_parser("tokenizer", help="learn a tokenizer from a text file")
+    parser = verbs.add_parser("tokenizer", help="learn a tokenizer from texts")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     train = actions.add_parser(
         "train",
         help="learn a byte-level byte-pair encoding",
-        description="Learns from FILE which bytes stand together most often, and writes a "
+        description="Learns from texts which bytes stand together most often, and writes a "
         "tokenizer that `litegpt train --tokenizer DIR` takes, and so do transformers and "
         "tokenizers.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    train.add_argument("file", metavar="FILE", help="the text, UTF-8")
+    train.add_argument("paths", metavar="PATH", nargs="+", help=PATHS_HELP)
     train.add_argument(
         "--vocab-size", type=int, default=1024, metavar="N", help="tokens, 257 or more"
     )
@@ -47,14 +49,18 @@ def run(arguments: argparse.Namespace) -> int:
             f"{out}: holds something else ({min(foreign)}); "
             "--out needs a directory that is new, empty, or a tokenizer's"
         )
-    name, text = read_text(arguments.file)
-    with bad_values(name, flags=arguments):
-        tokenizer = SubwordTokenizer.from_text(text, arguments.vocab_size)
-        tokens = len(tokenizer.encode(text))
+    with bad_values(flags=arguments):
+        files, _ = find_sources(arguments.paths, leave_out=out)
+        tokenizer = SubwordTokenizer.from_texts(texts(files), arguments.vocab_size)
+        size = tokens = 0
+        for text in texts(files):
+            size += len(text.encode())
+            tokens += len(tokenizer.encode(text))
     out.mkdir(parents=True, exist_ok=True)
     tokenizer.save(out)
+    each = f", {size / tokens:.2f} bytes each" if tokens else ""
     say(
-        f"{name}: {len(text):,} bytes are {tokens:,} tokens of {tokenizer.vocab_size} different, "
-        f"{len(text) / tokens:.2f} bytes each"
+        f"{name_of(files)}: {size:,} bytes are {tokens:,} tokens of "
+        f"{tokenizer.vocab_size} different{each}"
     )
     return 0

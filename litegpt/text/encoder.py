@@ -81,27 +81,33 @@ class PieceEncoder:
             raise
 
 
-def alphabet(files: Iterable[Path]) -> str:
-    """The characters of files, as far as a tokenizer meets them, sorted."""
-    characters = _Characters()
-    encoder = PieceEncoder(characters)
+def texts(files: Iterable[Path]) -> Iterator[str]:
+    """The texts of files as a tokenizer meets them, piece by piece."""
+    reader = _Reader()
+    encoder = PieceEncoder(reader)
     for file in files:
         for piece in pieces(file):
             encoder.encode(piece)
-    return "".join(sorted(characters.met))
+            yield from reader.met
+            reader.met.clear()
 
 
-class _Characters(ByteTokenizer):
+def alphabet(files: Iterable[Path]) -> str:
+    """The characters of files, as far as a tokenizer meets them, sorted."""
+    return "".join(sorted(set().union(*map(set, texts(files)))))
+
+
+class _Reader(ByteTokenizer):
     """Remembers what it is asked to encode."""
 
-    kind = "characters"
+    kind = "reader"
 
     def __init__(self) -> None:
-        self.met: set[str] = set()
+        self.met: list[str] = []
 
     def encode(self, text: str | bytes) -> np.ndarray:
         ids = super().encode(text)
-        self.met.update(as_text(text))
+        self.met.append(as_text(text))
         return ids
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -73,7 +73,12 @@ class SubwordTokenizer(Tokenizer):
 
     @classmethod
     def from_text(cls, text: str | bytes, vocab_size: int = 1024) -> Self:
-        """A byte-level byte-pair encoding (Sennrich et al., 2015, arXiv:1508.07909) of a text.
+        """from_texts of one."""
+        return cls.from_texts(_lines(as_text(text)), vocab_size)
+
+    @classmethod
+    def from_texts(cls, texts: Iterable[str], vocab_size: int = 1024) -> Self:
+        """A byte-level byte-pair encoding (Sennrich et al., 2015, arXiv:1508.07909) of texts.
 
         The 256 bytes, merges of what stands side by side most often, and END_OF_TEXT: vocab_size
         tokens, or fewer if the text has no more to merge. ValueError below 257.
@@ -90,7 +95,7 @@ class SubwordTokenizer(Tokenizer):
             special_tokens=[END_OF_TEXT],
             show_progress=False,
         )
-        backend.train_from_iterator(_lines(as_text(text)), trainer)
+        backend.train_from_iterator(texts, trainer)
         return cls(backend, [backend.token_to_id(END_OF_TEXT)])
 
     @classmethod

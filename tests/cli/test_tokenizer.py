@@ -26,6 +26,17 @@ def test_it_learns_a_byte_level_encoding(learned, text_file) -> None:
     assert tokenizer.decode(tokenizer.encode("Ω 🙂 unseen")) == "Ω 🙂 unseen"
 
 
+def test_it_learns_from_folders_and_lines(litegpt, tmp_path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("to be or not to be " * 20)
+    (tmp_path / "texts" / "b.jsonl").write_text('{"text": "that is the question", "id": "zzz"}\n')
+    done = litegpt("tokenizer", "train", tmp_path / "texts", "--out", tmp_path / "t")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("2 files: 400 bytes are ")
+    tokenizer = load_tokenizer(tmp_path / "t")
+    assert len(tokenizer.encode(" question")) == 1 and len(tokenizer.encode("zzz")) == 3
+
+
 def test_a_model_is_trained_and_read_with_it(litegpt, learned, text_file, small, tmp_path) -> None:
     out = tmp_path / "model"
     for _ in range(2):  # an earlier run is replaced
