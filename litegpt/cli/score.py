@@ -13,6 +13,7 @@ from litegpt.cli.generate import add_model, load
 from litegpt.cli.output import say
 from litegpt.generation import Evaluation
 from litegpt.pictures import (
+    label,
     most_surprising,
     one_line,
     print_tinted,
@@ -76,5 +77,5 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         say(f"{name}: {in_words(found)}\nbits  token, after")
         for piece, before in most_surprising(pieces):
-            say(f"{piece.bits:4.1f}  {one_line(piece.text)}  {one_line(before)}")
+            say(f"{piece.bits:4.1f}  {label(piece.text)}  {one_line(before)}")
     return 0

@@ -11,12 +11,13 @@ from litegpt.pictures.surprise import (
     score_page,
     surprises,
 )
-from litegpt.pictures.tokens import one_line
+from litegpt.pictures.tokens import label, one_line
 
 __all__ = [
     "NextToken",
     "attention_page",
     "bars",
+    "label",
     "most_surprising",
     "one_line",
     "plot_attention",

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from litegpt.pictures.page import Html, element, page, section, table
-from litegpt.pictures.tokens import one_line, pieces, printable
+from litegpt.pictures.tokens import label, one_line, pieces, printable
 from litegpt.text import Tokenizer
 from litegpt.text.extras import import_extra
 
@@ -71,7 +71,7 @@ def score_page(text: list[Surprise], title: str, facts: str) -> str:
         element("span", f" {bits} ", class_=f"s{level(bits)}") for bits in (0, 1, 2, 4, 8, 16, 32)
     ]
     rows = [
-        (f"{piece.bits:.1f}", _tinted(Surprise(one_line(piece.text), piece.bits)), one_line(before))
+        (f"{piece.bits:.1f}", _tinted(Surprise(label(piece.text), piece.bits)), one_line(before))
         for piece, before in most_surprising(text)
     ]
     return page(

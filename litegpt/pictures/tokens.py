@@ -11,7 +11,7 @@ _DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u206
 def token_label(tokenizer: Tokenizer, token_id: int) -> str:
     """One token by itself: blanks get a sign, bytes that are no whole character their number."""
     text = tokenizer.token_bytes(token_id).decode("utf-8", "backslashreplace")
-    return one_line(text).replace(" ", "␣") or "∅"
+    return label(text) or "∅"
 
 
 def printable(text: str) -> str:
@@ -38,6 +38,11 @@ def _printable(character: str) -> str:
 def one_line(text: str) -> str:
     """The same with signs for line ends and tabs."""
     return printable(text).replace("\n", "⏎").replace("\t", "⇥")
+
+
+def label(text: str) -> str:
+    """The same with a sign for blanks too: a token that stands by itself."""
+    return one_line(text).replace(" ", "␣")
 
 
 class Piece(NamedTuple):
