@@ -30,13 +30,15 @@ TILE(tile_block, KEY_BLOCK, 1)
 TILE(tile_block_transposed, 1, KEY_BLOCK)
 
 /* What is left of add_rows where D isn't a multiple of 32. */
-INLINE void add_rows_edge(lg_size n, lg_size count, lg_matrix weights, const float *rows,
-                          lg_size row, lg_size width, float *out, lg_size out_row) {
+INLINE void add_rows_edge(lg_size n, int accumulate, lg_size count, lg_matrix weights,
+                          const float *rows, lg_size row, lg_size width, float *out,
+                          lg_size out_row) {
     for (lg_size c = 0; c < width; c += LG_VL) {
         const lg_size left = width - c < LG_VL ? width - c : LG_VL;
         for (lg_size r = 0; r < n; r++) {
             float *o = out + r * out_row + c;
-            vf sum = left < LG_VL ? load_part(o, left, 0) : load(o);
+            vf sum = splat(0);
+            if (accumulate) sum = left < LG_VL ? load_part(o, left, 0) : load(o);
             for (lg_size k = 0; k < count; k++) {
                 const float *v = rows + k * row + c;
                 vf value = left < LG_VL ? load_part(v, left, 0) : load(v);
@@ -48,19 +50,20 @@ INLINE void add_rows_edge(lg_size n, lg_size count, lg_matrix weights, const flo
     }
 }
 
-/* out[r][D] += sum over k < count of weights(r, k) * rows[k][D], for r < n; weights is a block, or
+/* out[r][D] (+)= sum over k < count of weights(r, k) * rows[k][D], for r < n; weights is a block, or
    a block transposed. */
-static void add_rows(lg_size n, lg_size count, const float *weights, int transposed,
+static void add_rows(lg_size n, int accumulate, lg_size count, const float *weights, int transposed,
                      const float *rows, lg_size row, lg_size D, float *out, lg_size out_row) {
     const lg_size whole = D / PANEL * PANEL, w_row = transposed ? 1 : KEY_BLOCK;
     for (lg_size r = 0; r < n; r += TILE_ROWS) {
         const int strip = at_most(n - r, TILE_ROWS);
         for (lg_size c = 0; c < whole; c += PANEL)
             (transposed ? tile_block_transposed : tile_block)(
-                strip, 1, count, weights + r * w_row, rows + c, row, out + r * out_row + c, out_row);
+                strip, accumulate, count, weights + r * w_row, rows + c, row,
+                out + r * out_row + c, out_row);
     }
     const lg_matrix w = {weights, w_row, transposed ? KEY_BLOCK : 1};
-    add_rows_edge(n, count, w, rows + whole, row, D - whole, out + whole, out_row);
+    add_rows_edge(n, accumulate, count, w, rows + whole, row, D - whole, out + whole, out_row);
 }
 
 /* add_rows for one row of weights: every row is read whole, so that memory is one stream. */
@@ -79,7 +82,7 @@ static void add_rows_for_one(lg_size count, const float *weights, const float *r
         UNROLL for (int j = 0; j < VECTORS; j++) store(out + c + j * LG_VL, sum[j]);
     }
     if (whole < D)
-        add_rows(1, count, weights, 0, rows + whole, row, D - whole, out + whole, D - whole);
+        add_rows(1, 1, count, weights, 0, rows + whole, row, D - whole, out + whole, D - whole);
 }
 
 /* products[r][s] = x(r) . panel column s, for a strip of n rows x of width D, packed by
@@ -112,7 +115,7 @@ static void add_corner(int n, const float *weights, const float *rows, lg_size r
                     store(out + r * out_row + done + j * LG_VL, sum[r][j]);
         }
     for (int r = 1; r < n && done < D; r++)
-        add_rows(1, r, weights + r * KEY_BLOCK, 0, rows + done, row, D - done,
+        add_rows(1, 1, r, weights + r * KEY_BLOCK, 0, rows + done, row, D - done,
                  out + r * out_row + done, out_row);
 }
 
@@ -129,7 +132,8 @@ INLINE float weigh_block(float *s, lg_size n, const float *mask, float *top, vf 
     const float before = *top, block = largest_vf(largest);
     *top = block > before ? block : before;
     const vf shift = splat(*top == -INFINITY ? 0 : *top);
-    const float grown = *top == before ? 1 : exp_vf(splat(before - *top))[0];
+    float grown = 1; /* before the first block there is nothing to grow */
+    if (*top != before) grown = before == -INFINITY ? 0 : exp_vf(splat(before - *top))[0];
     vf total = *sum * grown;
     FOR_VECTORS(
         n, i,
@@ -173,7 +177,6 @@ static void attend_strip(const lg_head *h, int n, lg_size visible, float *y, lg_
     for (int r = 0; r < n; r++) {
         top[r] = -INFINITY;
         sum[r] = splat(0);
-        memset(y + r * y_row, 0, sizeof(float) * (size_t)D);
     }
     for (lg_size first = 0; first < end; first += KEY_BLOCK) {
         lg_size count = end - first < KEY_BLOCK ? end - first : KEY_BLOCK;
@@ -184,14 +187,16 @@ static void attend_strip(const lg_head *h, int n, lg_size visible, float *y, lg_
             float *s = scores + r * KEY_BLOCK;
             const float *mask = h->key_mask ? h->key_mask + first : NULL;
             float grown = weigh_block(s, seen, mask, top + r, sum + r);
-            if (grown != 1) scale_row(y + r * y_row, D, grown);
+            if (first > 0 && grown != 1) scale_row(y + r * y_row, D, grown);
             if (h->dropout > 0) drop_row(s, seen, h, h->first_row + (uint64_t)r, first);
         }
-        /* What all queries see goes as one tile; the rest query by query. */
+        /* What all queries see goes as one tile, which the first block writes; the rest query by
+           query. */
         lg_size shared = visible - first < 0 ? 0 : visible - first < count ? visible - first : count;
         const float *v = h->values + first * h->v_row;
+        if (n == 1 && first == 0) memset(y, 0, sizeof(float) * (size_t)D);
         if (n == 1) add_rows_for_one(shared, scores, v, h->v_row, D, y);
-        else add_rows(n, shared, scores, 0, v, h->v_row, D, y, y_row);
+        else add_rows(n, first > 0, shared, scores, 0, v, h->v_row, D, y, y_row);
         if (count - shared == n - 1) {
             add_corner(n, scores + shared, v + shared * h->v_row, h->v_row, D, y, y_row);
             continue;
@@ -199,7 +204,7 @@ static void attend_strip(const lg_head *h, int n, lg_size visible, float *y, lg_
         for (int r = 1; r < n; r++) { /* the diagonal crosses into the next block of keys */
             lg_size seen = visible + r - first < count ? visible + r - first : count;
             if (seen > shared)
-                add_rows(1, seen - shared, scores + r * KEY_BLOCK + shared, 0,
+                add_rows(1, 1, seen - shared, scores + r * KEY_BLOCK + shared, 0,
                          v + shared * h->v_row, h->v_row, D, y + r * y_row, y_row);
         }
     }
@@ -250,6 +255,9 @@ static int attend_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
         lg_size offset = t->lengths ? (lg_size)t->lengths[b] : t->S - t->T;
         const float *q = t->q.data + b * t->q.batch + first * t->q.time + h * t->q.head;
         pack_strip((lg_matrix){q, t->q.time, 1}, n, t->D, strip);
+        for (int r = 0; r < at_most(t->T - first - TILE_ROWS, TILE_ROWS); r++) /* the next strip's */
+            for (lg_size d = 0; d < t->D; d += 16)
+                __builtin_prefetch(q + (TILE_ROWS + r) * t->q.time + d, 0, 2);
         scale_row(strip, TILE_ROWS * t->D, 1 / sqrtf((float)t->D));
         lg_head head = {.q = strip,
                         .keys = t->keys + bg * round_up(t->S, PANEL) * t->D,

@@ -45,21 +45,24 @@ INLINE void slope_row(float *s, float *dp, lg_size n, lg_size end, float scale, 
     }
 }
 
-/* out[j] += sum over the queries r < n that see key j of weights[r][j] * rows[r], for the keys
+/* out[j] (+)= sum over the queries r < n that see key j of weights[r][j] * rows[r], for the keys
    j < count of a block; query r sees seen + r of them. */
-static void add_to_keys(lg_size n, lg_size count, lg_size seen, const float *weights,
-                        const float *rows, lg_size row, lg_size D, float *out, lg_size out_row) {
+static void add_to_keys(lg_size n, int accumulate, lg_size count, lg_size seen,
+                        const float *weights, const float *rows, lg_size row, lg_size D, float *out,
+                        lg_size out_row) {
     for (lg_size j = 0; j < count; j += TILE_ROWS) {
         const lg_size skip = j < seen ? 0 : j - seen + 1;
         if (skip < n)
-            add_rows(at_most(count - j, TILE_ROWS), n - skip, weights + skip * KEY_BLOCK + j, 1,
-                     rows + skip * row, row, D, out + j * out_row, out_row);
+            add_rows(at_most(count - j, TILE_ROWS), accumulate, n - skip,
+                     weights + skip * KEY_BLOCK + j, 1, rows + skip * row, row, D,
+                     out + j * out_row, out_row);
     }
 }
 
-/* A block of n queries of head h, from `first` on: adds to dq of these queries, dk and dv. */
+/* A block of n queries of head h, from `first` on: writes dq of these queries, and writes dk and dv
+   of all keys that they see or, unless `fresh`, adds to them. */
 static void query_block_backward(const lg_attention_gradient *t, lg_gradient_room *room, lg_size b,
-                                 lg_size h, lg_size first, lg_size n) {
+                                 lg_size h, lg_size first, lg_size n, int fresh) {
     const lg_attention *f = &t->forward;
     const lg_size D = f->D, S = f->S, g = h / (f->H / f->G), offset = S - f->T;
     const lg_size model = f->H * D, at = ((b * f->T + first) * f->H + h) * D;
@@ -74,10 +77,7 @@ static void query_block_backward(const lg_attention_gradient *t, lg_gradient_roo
     float *dv = t->dv.data + b * t->dv.batch + g * t->dv.head;
     const float scale = 1 / sqrtf((float)D);
     float delta[QUERY_BLOCK], multipliers[KEY_BLOCK];
-    for (lg_size r = 0; r < n; r++) {
-        delta[r] = dot(dy + r * model, y + r * model, D);
-        memset(dq + r * t->dq.time, 0, sizeof(float) * (size_t)D);
-    }
+    for (lg_size r = 0; r < n; r++) delta[r] = dot(dy + r * model, y + r * model, D);
     for (lg_size r = 0; r < n; r += TILE_ROWS) {
         const int strip = at_most(n - r, TILE_ROWS);
         pack_strip((lg_matrix){q + r * f->q.time, f->q.time, 1}, strip, D, q_strips + r * D);
@@ -112,12 +112,13 @@ static void query_block_backward(const lg_attention_gradient *t, lg_gradient_roo
             const int strip = at_most(n - r, TILE_ROWS);
             const lg_size keys_seen = at_most(seen + r + strip - 1, (int)count);
             if (keys_seen > 0)
-                add_rows(strip, keys_seen, room->slopes + r * KEY_BLOCK, 0, k + s * f->k.time,
-                         f->k.time, D, dq + r * t->dq.time, t->dq.time);
+                add_rows(strip, s > 0, keys_seen, room->slopes + r * KEY_BLOCK, 0,
+                         k + s * f->k.time, f->k.time, D, dq + r * t->dq.time, t->dq.time);
         }
-        add_to_keys(n, count, seen, room->slopes, q, f->q.time, D, dk + s * t->dk.time,
+        add_to_keys(n, !fresh, count, seen, room->slopes, q, f->q.time, D, dk + s * t->dk.time,
                     t->dk.time);
-        add_to_keys(n, count, seen, room->weights, dy, model, D, dv + s * t->dv.time, t->dv.time);
+        add_to_keys(n, !fresh, count, seen, room->weights, dy, model, D, dv + s * t->dv.time,
+                    t->dv.time);
     }
 }
 
@@ -133,16 +134,20 @@ static int attention_backward_groups(void *context, ptrdiff_t begin, ptrdiff_t e
         const lg_size b = i / f->G, g = i % f->G, group = f->H / f->G;
         pack_rows(f->k.data + b * f->k.batch + g * f->k.head, f->k.time, S, D, keys);
         pack_rows(f->v.data + b * f->v.batch + g * f->v.head, f->v.time, S, D, values);
-        for (lg_size s = 0; s < S; s++) {
+        for (lg_size s = 0; f->T == 0 && s < S; s++) {
             memset(t->dk.data + b * t->dk.batch + s * t->dk.time + g * t->dk.head, 0,
                    sizeof(float) * (size_t)D);
             memset(t->dv.data + b * t->dv.batch + s * t->dv.time + g * t->dv.head, 0,
                    sizeof(float) * (size_t)D);
         }
+        if (f->T == 0) continue;
+        /* The last queries first: they see all keys, and so write what the others add to. */
+        const lg_size last = (f->T - 1) / QUERY_BLOCK * QUERY_BLOCK;
         for (lg_size h = g * group; h < (g + 1) * group; h++)
-            for (lg_size first = 0; first < f->T; first += QUERY_BLOCK)
+            for (lg_size first = last; first >= 0; first -= QUERY_BLOCK)
                 query_block_backward(t, room, b, h, first,
-                                     f->T - first < QUERY_BLOCK ? f->T - first : QUERY_BLOCK);
+                                     f->T - first < QUERY_BLOCK ? f->T - first : QUERY_BLOCK,
+                                     first == last && h == g * group);
     }
     return LG_OK;
 }
