@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from litegpt import GPTModel, TextModel
 from litegpt.formats import ModelFormatError
 from litegpt.formats.gguf import GgufFile
 from litegpt.formats.gguf_types import TYPE_NAMED, encode
 from litegpt.formats.gguf_write import GgufTensor, write_gguf
+from litegpt.models.gguf_export import save_gguf
+from litegpt.text.byte import byte_alphabet
 
 U32, STRING, ARRAY, BOOL = 4, 8, 9, 7
 
@@ -212,6 +215,40 @@ def test_flipped_bytes(tmp_path: Path, whole: bytes) -> None:
             except ModelFormatError:
                 refused += 1
     assert 4_000 < refused < 10_000
+
+
+def test_flipped_bytes_of_a_model(tmp_path: Path) -> None:
+    """Of what describes it and its tokenizer: a ValueError that names the file, or a model."""
+    pytest.importorskip("tokenizers", reason="tokenizers isn't installed")
+    tokens = [*byte_alphabet(), "to", "<end>"]
+    vocabulary = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": "smollm",
+        "tokenizer.ggml.eos_token_id": 257,
+        "tokenizer.chat_template": "{{ messages[0].content }}",
+        "tokenizer.ggml.merges": ["t o"],
+        "tokenizer.ggml.token_type": np.array([1] * 257 + [3], np.int32),
+        "tokenizer.ggml.tokens": tokens,
+    }
+    parts = {"norm": "rmsnorm", "position": "rotary", "activation": "swiglu", "bias": False}
+    model = GPTModel(258, 16, 1, 2, 32, num_kv_heads=1, seed=0, **parts)
+    path = tmp_path / "model.gguf"
+    save_gguf(model, path, "q4", vocabulary)
+    whole = path.read_bytes()
+    described = [*range(4, whole.index(b"tokenizer.ggml.tokens") + 60)]
+    described += range(whole.index(b"token_embd.weight"), whole.index(b"ffn_down.weight") + 40)
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(500):
+        damaged = bytearray(whole)
+        damaged[rng.choice(described)] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            TextModel.from_pretrained(path).ids("to be")
+        except ValueError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert 250 < refused < 500
 
 
 CHILD = """

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import perplexity
 import pytest
 
-from litegpt import GPTModel
+from litegpt import GPTModel, TextModel
 from litegpt.formats import GgufFile
 from litegpt.models.pretrained import read_metadata
 from litegpt.text import tokenizer_from_gguf
@@ -74,6 +75,20 @@ def test_against_transformers(smollm2: Path, model: GPTModel, data_dir: Path) ->
     ends = {"stop_ids": [theirs.config.eos_token_id], "min_new_tokens": 64}  # none before
     greedy = model.generate(PROMPT, max_new_tokens=64, temperature=0, **ends)
     assert greedy.tolist() == tokens.tolist()
+
+
+@pytest.mark.slow
+def test_perplexity_is_that_of_llama_cpp(
+    smollm2: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the blocks as they are; 20 KB are measured by benchmarks/perplexity.py."""
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python isn't installed")
+    pytest.importorskip("tokenizers", reason="tokenizers isn't installed")
+    monkeypatch.setenv("LITEGPT_SMOLLM2", str(smollm2))
+    model = TextModel.from_pretrained(smollm2)
+    ids = model.tokenizer.encode((data_dir / "tinyshakespeare.txt").read_text()[:2500])
+    theirs = perplexity.theirs(perplexity.llama_cpp(threads=1), ids)
+    assert perplexity.ours(model, ids) == pytest.approx(theirs, rel=0.005)
 
 
 def test_its_own_blocks(smollm2: Path, model: GPTModel) -> None:
