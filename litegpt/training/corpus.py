@@ -164,6 +164,15 @@ _encoder: PieceEncoder | None = None  # of a process that tokenises
 def _begin_work(tokenizer: Tokenizer) -> None:
     global _encoder
     _encoder = PieceEncoder(tokenizer)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Else a process whose parent was killed would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(piece: Piece) -> EncodedPiece:

@@ -1,11 +1,15 @@
 """Texts tokenised into a file: in order, by several processes, and again only when need be."""
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import litegpt
 from litegpt.formats import TokenFile
 from litegpt.text import ByteTokenizer, CharTokenizer, SubwordTokenizer
 from litegpt.training import corpus, tokenize
@@ -133,6 +137,54 @@ def test_a_process_that_is_killed_is_said(
     with pytest.raises(OSError, match="ended from outside"):
         tokenize([texts], Deadly(), tmp_path / "t", workers=2)
     assert os.listdir(tmp_path) == ["texts"]
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from litegpt.training import corpus
+sys.path.insert(0, sys.argv[1])
+import slow
+
+def die(done: int, total: int) -> None:
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text()
+    print(children, flush=True)
+    os.kill(os.getpid(), 9)
+
+if __name__ == "__main__":
+    corpus._WORTH_A_PROCESS = 1
+    corpus.tokenize([sys.argv[2]], slow.Slow(), sys.argv[3], 2, die)
+"""
+SLOW = """
+import time
+from litegpt.text import ByteTokenizer
+
+class Slow(ByteTokenizer):
+    def encode(self, text):
+        time.sleep(0.2)
+        return super().encode(text)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_processes_end_with_the_one_that_started_them(texts: Path, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "killed.py").write_text(KILLED)
+    package = str(Path(litegpt.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, tmp_path / "killed.py", tmp_path, texts, tmp_path / "t"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([package, str(tmp_path)])},
+    )
+    assert done.returncode == -9, done.stderr
+    children = done.stdout.split()
+    assert len(children) >= 2
+    deadline = time.monotonic() + 30
+    while any(Path("/proc", pid).exists() for pid in children):
+        assert time.monotonic() < deadline, "still there"
+        time.sleep(0.05)
 
 
 class Deadly(ByteTokenizer):
