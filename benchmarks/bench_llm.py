@@ -1,6 +1,7 @@
 """Six benchmarks of the whole: attention, block, forward, generation, training step, memory.
 
     python benchmarks/bench_llm.py             # tables
+    python benchmarks/bench_llm.py memory      # one of them
     QUICK=1 python benchmarks/bench_llm.py     # fewer sizes, fewer samples
     pytest benchmarks/bench_llm.py             # by pytest-benchmark
 
@@ -8,6 +9,7 @@ Every backend that this machine has takes part, and PyTorch where it is installe
 weights and inputs; what they compute is compared before anything is timed.
 """
 
+import argparse
 import os
 import statistics
 import sys
@@ -26,6 +28,7 @@ import litegpt
 from litegpt import GPTModel
 
 QUICK = os.environ.get("QUICK", "0") not in ("", "0")
+MEMORY = "memory"
 _LEAST = 2e-3  # seconds in a sample: short calls are repeated within it
 
 
@@ -111,12 +114,21 @@ def main() -> None:
     from litegpt.cli.info import processor
     from litegpt.cli.output import print_table
 
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="attention ... memory (all)")
+    wanted = parser.parse_args().names
+    works = all_work(QUICK)
+    if unknown := set(wanted) - {*works, MEMORY}:
+        parser.error(f"{min(unknown)!r} is none of: {', '.join([*works, MEMORY])}")
     print(f"litegpt {litegpt.__version__} on {processor()}, {litegpt.num_threads()} threads")
-    for title, works in all_work(QUICK).items():
-        print(f"\n{title}, ms")
-        print_table(["work", "size", *contenders(), "rate"], speed_rows(works), words=2)
-    print("\nmemory, MB: the weights, and what a process grows by: model made, 20 tokens generated")
-    print_table(*memory_table(), words=1)
+    for title in wanted or [*works, MEMORY]:
+        if title == MEMORY:
+            print("\nmemory, MB: weights, and what a process grows by: model made, generating")
+            print_table(*memory_table(), words=1)
+        else:
+            print(f"\n{title}, ms")
+            header = ["work", "size", *contenders(), "rate"]
+            print_table(header, speed_rows(works[title]), words=2)
 
 
 if __name__ == "__main__":
