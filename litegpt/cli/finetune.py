@@ -3,6 +3,7 @@
 import argparse
 import math
 import shlex
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,17 @@ from litegpt.cli.output import say
 from litegpt.cli.progress import clock
 from litegpt.cli.run_directory import claimed
 from litegpt.cli.settings import add_settings, settings
-from litegpt.cli.training_run import add_restart, run_training
+from litegpt.cli.training_run import add_restart, ranks, run_training
 from litegpt.generation import TextModel
 from litegpt.models import GPTModel, LoRAConfig, add_lora, load_lora, save_lora
-from litegpt.training import Checkpoints, DocumentWindows, PackedDocuments, TrainConfig, Trainer
+from litegpt.training import (
+    Alone,
+    Checkpoints,
+    DocumentWindows,
+    PackedDocuments,
+    TrainConfig,
+    Trainer,
+)
 from litegpt.training.checkpoint import load_pretrained
 from litegpt.training.forecast import memory_of_run, seconds_of_batch
 
@@ -89,6 +97,11 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
+    with ranks() as team:
+        return _run(arguments, team)
+
+
+def _run(arguments: argparse.Namespace, team: Alone) -> int:
     lora = lora_config(arguments)
     if lora is None:
         if getattr(arguments, "dtype", "float32") != "float32":
@@ -103,17 +116,19 @@ def run(arguments: argparse.Namespace) -> int:
     if lora is not None:
         with bad_values("--lora"):
             add_lora(base.model, lora, seed=arguments.seed)
-    with claimed(arguments.out, arguments.restart):
-        documents = sources.documents(arguments.out)
+    with nullcontext() if team.rank else claimed(arguments.out, arguments.restart):
+        with team.after_first():
+            documents = sources.documents(arguments.out)
         with bad_values(sources.name, flags=arguments):
             data = batches(documents, base.tokenizer, window, arguments)
-        config = _complete(arguments, data.rows)
+        config = _complete(arguments, math.ceil(data.rows / team.size))
         say(described(sources, documents))
         with bad_values(flags=arguments):
-            trainer = Trainer(base.model, data, config, checkpoints=_checkpoints(arguments, base))
+            kept = None if team.rank else _checkpoints(arguments, base)
+            trainer = Trainer(base.model, data, config, checkpoints=kept, ranks=team)
         _foretell(trainer, data)
         say(f"before training: validation loss {trainer.evaluate():.4f}")
-        return run_training(trainer, arguments, _generate_flags(arguments))
+        return run_training(trainer, arguments, base.tokenizer, _generate_flags(arguments))
 
 
 def add_adapters(parser: argparse.ArgumentParser) -> None:

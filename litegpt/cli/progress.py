@@ -1,20 +1,24 @@
-"""What `litegpt train` shows: a live line on a terminal, plain lines elsewhere."""
+"""What `litegpt train` shows: a live panel on a terminal, plain lines elsewhere."""
 
 import sys
 import time
-from typing import Any
 
 from litegpt.cli.output import say
-from litegpt.training import Callback, Record, Trainer
+from litegpt.training import Callback, Record, Samples, Trainer
 
 _PLAIN_INTERVAL = 5.0  # seconds between plain lines, evaluations apart
 
 
-def progress() -> Callback:
-    """Live with rich on a terminal; plain lines without it, or where nobody watches."""
-    if sys.stdout.isatty():
+def progress(samples: Samples | None = None) -> Callback:
+    """Live with rich on a terminal that has its signs; plain lines elsewhere.
+
+    samples: whose texts are shown, told of the run before this.
+    """
+    if sys.stdout.isatty() and "utf" in (sys.stdout.encoding or "").lower():
         try:
-            return _Live()
+            from litegpt.cli.panel import Panel
+
+            return Panel(samples)
         except ImportError:
             pass  # rich is an extra
     return _Plain()
@@ -36,57 +40,32 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+class TimeLeft:
+    """Of a run, at the pace that it has had since this was made."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self._first = trainer, trainer.step
+        self._started = time.monotonic()
+
+    def __str__(self) -> str:
+        """`  0:42 left`, or nothing as long as the end isn't known."""
+        last, taken = self._trainer.last_step, self._trainer.step - self._first
+        if last is None or not taken:
+            return ""
+        seconds = (time.monotonic() - self._started) / taken * (last - self._trainer.step)
+        return f"  {clock(seconds)} left"
+
+
 class _Plain(Callback):
     def on_start(self, trainer: Trainer) -> None:
-        self._started = self._printed = time.monotonic()
-        self._first = trainer.step
+        self._left, self._printed = TimeLeft(trainer), time.monotonic()
 
     def on_record(self, trainer: Trainer, record: Record) -> None:
         now = time.monotonic()
         if record.val_loss is None and now - self._printed < _PLAIN_INTERVAL:
             return
         self._printed = now
-        last, taken = trainer.last_step, max(1, record.step - self._first)
-        left = 0 if last is None else last - record.step
-        seconds = (now - self._started) / taken * left
-        say(f"{describe(record)}" + (f"  {clock(seconds)} left" if last is not None else ""))
+        say(f"{describe(record)}{self._left}")
 
     def on_notice(self, trainer: Trainer, text: str) -> None:
         say(text)
-
-
-class _Live(Callback):
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as TimeLeft
-
-        self._progress = Progress(
-            TextColumn("step"),
-            MofNCompleteColumn(),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[state]}"),
-            TimeLeft(),
-            TextColumn("left"),
-            refresh_per_second=4,
-        )
-
-    def on_start(self, trainer: Trainer) -> None:
-        self._task: Any = self._progress.add_task(
-            "", total=trainer.last_step, completed=trainer.step, state=""
-        )
-        self._progress.start()
-
-    def on_step(self, trainer: Trainer) -> None:
-        self._progress.update(self._task, completed=trainer.step, total=trainer.last_step)
-
-    def on_notice(self, trainer: Trainer, text: str) -> None:
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def on_record(self, trainer: Trainer, record: Record) -> None:
-        state = f"loss {record.loss:.4f}  {record.tokens_per_s:,.0f} tokens/s"
-        self._progress.update(self._task, state=state)
-        if record.val_loss is not None:
-            self._progress.console.print(describe(record), highlight=False)
-
-    def on_end(self, trainer: Trainer) -> None:
-        self._progress.stop()

@@ -6,6 +6,7 @@ from typing import Any
 
 from litegpt.cli.errors import bad_values
 from litegpt.cli.output import say
+from litegpt.cli.run_directory import REPORT
 from litegpt.pictures import run_page, write_page
 
 
@@ -27,7 +28,7 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     with bad_values():
         document, findings = run_page(arguments.directory)
-    out = arguments.out or arguments.directory / "report.html"
+    out = arguments.out or arguments.directory / REPORT
     write_page(out, document)
     for finding in findings:
         say(finding)

@@ -13,10 +13,11 @@ from litegpt.formats.files import partial_name
 from litegpt.models.peft import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from litegpt.training.checkpoint import FOLDER
 
-LOG = "log.jsonl"
+LOG, SAMPLES, REPORT = "log.jsonl", "samples.jsonl", "report.html"
 _MODEL = "model.safetensors"
 _FILES = (
-    *(LOG, "config.json", _MODEL, TOKENS, "tokenizer.json", "tokenizer_config.json"),
+    *(LOG, SAMPLES, REPORT, "config.json", _MODEL),
+    *(TOKENS, "tokenizer.json", "tokenizer_config.json"),
     *(ADAPTER_CONFIG, ADAPTER_WEIGHTS),
 )
 # A run that was killed may have left partials.

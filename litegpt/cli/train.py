@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.output import say
 from litegpt.cli.run_directory import claimed
 from litegpt.cli.settings import add_settings, settings
-from litegpt.cli.training_run import add_restart, run_training
+from litegpt.cli.training_run import add_restart, ranks, run_training
 from litegpt.models import GPTConfig, GPTModel
-from litegpt.training import Checkpoints, Trainer
+from litegpt.training import Alone, Checkpoints, Trainer
 
 
 def add_parser(verbs: Any) -> None:
@@ -72,6 +73,11 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
+    with ranks() as team:
+        return _run(arguments, team)
+
+
+def _run(arguments: argparse.Namespace, team: Alone) -> int:
     config = settings(arguments)
     sources = find(
         getattr(arguments, "paths", ()), getattr(arguments, "tokenizer", None), arguments.out
@@ -87,13 +93,19 @@ def run(arguments: argparse.Namespace) -> int:
         tokenizer.save(directory)
 
     checkpoints = Checkpoints(arguments.out, replace=arguments.restart, save_model=save)
-    with claimed(arguments.out, arguments.restart):
-        documents = sources.documents(arguments.out)
+    with nullcontext() if team.rank else claimed(arguments.out, arguments.restart):
+        with team.after_first():
+            documents = sources.documents(arguments.out)
         with bad_values(sources.name, flags=arguments):
             data = batches(documents, tokenizer, arguments.max_seq_len, arguments)
-        say(f"{described(sources, documents)}; model: {model.get_num_parameters():,} parameters")
-        trainer = Trainer(model, data, config, checkpoints=checkpoints)
-        return run_training(trainer, arguments)
+        together = f"; {team.size} ranks" if team.size > 1 else ""
+        say(
+            f"{described(sources, documents)}; "
+            f"model: {model.get_num_parameters():,} parameters{together}"
+        )
+        kept = None if team.rank else checkpoints
+        trainer = Trainer(model, data, config, checkpoints=kept, ranks=team)
+        return run_training(trainer, arguments, tokenizer)
 
 
 def model_shape(arguments: argparse.Namespace, vocab_size: int) -> GPTConfig:

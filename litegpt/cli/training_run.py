@@ -9,10 +9,18 @@ from pathlib import Path
 from types import FrameType
 
 from litegpt.cli.errors import InputError, bad_values
-from litegpt.cli.output import say
+from litegpt.cli.output import discard_stdout, say
 from litegpt.cli.progress import clock, progress
-from litegpt.cli.run_directory import LOG
-from litegpt.training import CheckpointError, JsonLinesLog, Trainer
+from litegpt.cli.run_directory import LOG, SAMPLES
+from litegpt.text import Tokenizer
+from litegpt.training import (
+    Alone,
+    CheckpointError,
+    JsonLinesLog,
+    Samples,
+    Trainer,
+    launched,
+)
 from litegpt.training.interrupt import SIGNALS
 
 
@@ -24,32 +32,59 @@ def add_restart(parser: argparse.ArgumentParser) -> None:
     )
 
 
+@contextmanager
+def ranks() -> Iterator[Alone]:
+    """The ranks that a launcher started: what fails on one of them ends all, and rank 0 alone has
+    a standard output.
+    """
+    try:
+        team = launched()
+    except RuntimeError as error:  # of MPI
+        raise InputError(str(error)) from error
+    with team:
+        if team.rank:
+            discard_stdout()
+        yield team
+
+
 def run_training(
-    trainer: Trainer, arguments: argparse.Namespace, generate_flags: str | None = None
+    trainer: Trainer,
+    arguments: argparse.Namespace,
+    tokenizer: Tokenizer,
+    generate_flags: str | None = None,
 ) -> int:
     """Trains into arguments.out, from where an earlier run stopped unless told to restart.
 
-    generate_flags tell `litegpt generate` to use what was learned: by default, a model in out.
+    generate_flags tell `litegpt generate` to use what was learned: by default, a model in out. Of
+    several ranks the first alone writes and speaks.
     """
     out: Path = arguments.out
     flags = generate_flags or f"--model {shlex.quote(str(out))}"
-    trainer.callbacks = (JsonLinesLog(out / LOG), progress())
-    if not arguments.restart:
-        _resume(trainer, out, arguments)
-        if trainer.ended and trainer.state.settled:
-            say(
-                f"{out}: {trainer.ended}; {_kept(trainer, out)}. "
-                "Higher limits go on from there, --restart begins anew"
-            )
-            return 0
+    if trainer.ranks.rank == 0:
+        samples = Samples(out / SAMPLES, tokenizer)
+        trainer.callbacks = (JsonLinesLog(out / LOG), samples, progress(samples))
+        if not arguments.restart:
+            _resume(trainer, out, arguments)
+    done = trainer.ended is not None and trainer.state.settled
+    if trainer.ranks.total([done])[0]:
+        say(
+            f"{out}: {trainer.ended}; {_kept(trainer, out)}. "
+            "Higher limits go on from there, --restart begins anew"
+        )
+        return 0
+    signalled: list[int] = []
+    alone = trainer.ranks.size == 1
     try:
-        with _ended_by_signals():
+        with _ended_by_signals() if alone else _stopped_by_signals(trainer, signalled):
             trainer.fit()
     except FloatingPointError as error:
         raise InputError(f"{error}; {_kept(trainer, out)}") from error
     except BaseException:
         say(f"stopped at step {trainer.step}; {_kept(trainer, out)}")
         raise
+    if trainer.ended is None:  # a signal, perhaps to another rank
+        say(f"stopped at step {trainer.step}; {_kept(trainer, out)}")
+        return 128 + (signalled or [signal.SIGTERM])[0]
     val_loss, best = trainer.records[-1].val_loss, trainer.state.best_loss
     better = f" (best: {best:.4f})" if best != val_loss else ""
     say(
@@ -80,6 +115,27 @@ def _kept(trainer: Trainer, out: Path) -> str:
     kept = f"{out} holds the model of step {checkpoints.published_step}"
     later = checkpoints.step != checkpoints.published_step
     return f"{kept}, and a checkpoint of step {checkpoints.step}" if later else kept
+
+
+@contextmanager
+def _stopped_by_signals(trainer: Trainer, signalled: list[int]) -> Iterator[None]:
+    """Within the block a signal ends the run after its step, on all ranks, and goes on the list.
+
+    A second one is obeyed at once.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        trainer.stop()
+        signalled.append(number)
+        for other, handler in before.items():
+            signal.signal(other, handler)
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

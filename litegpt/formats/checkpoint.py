@@ -20,6 +20,8 @@ _BESIDE = (
     "tokenizer.json",
     "tokenizer_config.json",
     "log.jsonl",
+    "samples.jsonl",
+    "report.html",
     "checkpoints",
     "tokens.safetensors",
 )

@@ -1,6 +1,7 @@
 """Pictures: pages and plots of what was trained and what a model does."""
 
 from litegpt.pictures.attention import attention_page, plot_attention
+from litegpt.pictures.braille import braille_curves
 from litegpt.pictures.distribution import NextToken, bars
 from litegpt.pictures.page import write_page
 from litegpt.pictures.run_page import run_page
@@ -17,6 +18,7 @@ __all__ = [
     "NextToken",
     "attention_page",
     "bars",
+    "braille_curves",
     "label",
     "most_surprising",
     "one_line",

@@ -1,6 +1,6 @@
 """Training: data, optimizer, schedule, and the loop that joins them."""
 
-from litegpt.training.callbacks import Callback, JsonLinesLog, Record
+from litegpt.training.callbacks import Callback, JsonLinesLog, Record, Samples
 from litegpt.training.checkpoint import CheckpointError, Checkpoints
 from litegpt.training.config import CHOICES, TrainConfig
 from litegpt.training.corpus import tokenize
@@ -12,7 +12,7 @@ from litegpt.training.muon import Muon
 from litegpt.training.optimizer import AdamW, Optimizer
 from litegpt.training.optimizers import OPTIMIZERS
 from litegpt.training.packing import PackedDocuments
-from litegpt.training.parallel import DataParallel, launched
+from litegpt.training.parallel import Alone, DataParallel, launched
 from litegpt.training.schedule import SCHEDULES, scheduled_rate
 from litegpt.training.state import DivergenceError, RunState
 from litegpt.training.trainer import Trainer
@@ -22,6 +22,7 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "AdamW",
+    "Alone",
     "Batch",
     "Callback",
     "CheckpointError",
@@ -39,6 +40,7 @@ __all__ = [
     "PackedDocuments",
     "Record",
     "RunState",
+    "Samples",
     "TextWindows",
     "TrainConfig",
     "Trainer",

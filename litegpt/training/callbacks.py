@@ -9,9 +9,10 @@ from functools import partial
 from io import FileIO
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from litegpt.formats import write_together
+from litegpt.text import Tokenizer
 
 if TYPE_CHECKING:
     from litegpt.training.trainer import Trainer
@@ -58,11 +59,11 @@ class Callback:
         """At the end of the run, however it ended."""
 
 
-class JsonLinesLog(Callback):
-    """Writes every record to a file as a line of JSON, readable while the run goes on.
+class JsonLines(Callback):
+    """A file with a line of JSON for some of a run's steps, readable while the run goes on.
 
     The file comes with the first step, and with it the end of an older one of this name, but for
-    the records of the steps that this run goes on from.
+    the lines of the steps that this run goes on from.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -76,12 +77,13 @@ class JsonLinesLog(Callback):
         if self._file is None:
             self._open(self._first)
 
-    def on_record(self, trainer: "Trainer", record: Record) -> None:
+    def write(self, trainer: "Trainer", fields: dict[str, Any]) -> None:
+        """Adds a line; fields has the step."""
         if self._file is None:  # of a step that another session took
             self._open(self._first - 1)
         assert self._file
         end = self._file.tell()
-        line = (json.dumps(asdict(record)) + "\n").encode()
+        line = (json.dumps(fields) + "\n").encode()
         try:
             if self._file.write(line) != len(line):
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
@@ -102,7 +104,7 @@ class JsonLinesLog(Callback):
             self._file = None
 
     def _open(self, last_step: int) -> None:
-        """Goes on after the records up to a step."""
+        """Goes on after the lines up to a step."""
         kept = b""
         if last_step > 0 and self._path.exists():
             lines = self._path.read_bytes().splitlines(keepends=True)
@@ -112,6 +114,39 @@ class JsonLinesLog(Callback):
         if kept:
             write_together({self._path: partial(_write_bytes, kept)})
         self._file = FileIO(self._path, "a" if kept else "w")  # unbuffered
+
+
+class JsonLinesLog(JsonLines):
+    """Writes every record to a file, as a line of JSON."""
+
+    def on_record(self, trainer: "Trainer", record: Record) -> None:
+        self.write(trainer, asdict(record))
+
+
+class Samples(JsonLines):
+    """Lets the model write after every evaluation, and keeps the texts in a file.
+
+    Each goes on from the beginning of the validation text, of which it shows `prompt_tokens`, by
+    new_tokens more. The lines have step and text; `newest` is the last (step, text). What is drawn
+    for them changes nothing in the run.
+    """
+
+    def __init__(
+        self, path: str | Path, tokenizer: Tokenizer, prompt_tokens: int = 8, new_tokens: int = 100
+    ) -> None:
+        super().__init__(path)
+        self.newest: tuple[int, str] | None = None
+        self._tokenizer = tokenizer
+        self._prompt_tokens, self._new_tokens = prompt_tokens, new_tokens
+
+    def on_record(self, trainer: "Trainer", record: Record) -> None:
+        if record.val_loss is None:
+            return
+        inputs = next(iter(trainer.data.validation_batches(1, 1)))[0]  # (1, T)
+        prompt = inputs[:, : self._prompt_tokens]
+        written = trainer.model.generate(prompt, self._new_tokens, seed=trainer.config.seed)
+        self.newest = record.step, self._tokenizer.decode(written[0])
+        self.write(trainer, {"step": record.step, "text": self.newest[1]})
 
 
 def _write_bytes(content: bytes, path: Path) -> None:

@@ -8,7 +8,9 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import numpy as np
@@ -54,6 +56,18 @@ class Alone:
     def total(self, values: Sequence[float]) -> list[float]:
         """Each value summed over all ranks; the same bits on every one."""
         return list(values)
+
+    def meet(self) -> None:
+        """Returns once all ranks are here."""
+
+    @contextmanager
+    def after_first(self) -> Iterator[None]:
+        """Rank 0 goes through the block, then the others do."""
+        if self.rank:
+            self.meet()
+        yield
+        if not self.rank:
+            self.meet()
 
     def same(self, **words: str) -> None:
         """ValueError, on every rank, unless all ranks have these same words."""
@@ -128,9 +142,10 @@ class DataParallel(Alone):
             return
         if self.rank:
             time.sleep(_HEAD_START)
-        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        print(f"rank {self.rank} of {self.size}: {said}", file=sys.stderr, flush=True)
+        print(f"litegpt: rank {self.rank} of {self.size}: {_said(error)}", file=sys.stderr)
+        sys.stderr.flush()
         self._communicator.Abort(1)
+        os._exit(1)  # should that have come back
 
     def begin(self, parameters: Iterable[Parameter], state: Sequence[np.ndarray]) -> None:
         for array in state:
@@ -167,6 +182,9 @@ class DataParallel(Alone):
         self._communicator.Allreduce(self._mpi.IN_PLACE, sums)
         return [float(value) for value in sums]
 
+    def meet(self) -> None:
+        self._communicator.Barrier()
+
     def same(self, **words: str) -> None:
         for name, word in words.items():
             digest = np.frombuffer(hashlib.sha256(word.encode()).digest(), np.uint8)
@@ -187,6 +205,16 @@ class DataParallel(Alone):
         self._missing = [set() for _ in self.buckets]
         for parameter, number in self._bucket_of.items():
             self._missing[number].add(parameter)
+
+
+def _said(error: BaseException) -> str:
+    """An error in a line; one that nobody made to be read comes after its traceback."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ValueError | OSError) or type(error).__module__ != "builtins":
+        return str(error)
+    traceback.print_exception(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def groups(parameters: Sequence[Parameter], most_bytes: int) -> list[list[Parameter]]:

@@ -56,7 +56,7 @@ class Trainer:
         self.state = RunState()
         self.records: list[Record] = []
         self._pace = Pace(0.0)
-        self._stopped = False
+        self._asked_to_stop = False
         self._whole = True  # weights and moments are those of `step` steps
         self._saved: tuple[int, bool] | None = None  # step and settled of the last checkpoint
 
@@ -81,8 +81,8 @@ class Trainer:
         return self.state.ended(self.config)
 
     def stop(self) -> None:
-        """Ends the run after the step that is under way."""
-        self._stopped = True
+        """Ends the run after the step that is under way, on all ranks."""
+        self._asked_to_stop = True
 
     def resume(self) -> bool:
         """Goes on from the newest whole checkpoint; False if there is none.
@@ -112,7 +112,7 @@ class Trainer:
         is far above those before it. CheckpointError says what couldn't be written.
         """
         was_training = self.model.training
-        self._stopped = False
+        self._asked_to_stop = False
         self._pace = Pace(self.state.seconds)
         if self.checkpoints:
             self.checkpoints.check_destination()
@@ -123,6 +123,10 @@ class Trainer:
             self._run()
             self._save_what_is_new()
         except CheckpointError:
+            raise
+        except DivergenceError:  # on all ranks: none leaves before what there is has been kept
+            self._save_what_is_new()
+            self.ranks.meet()
             raise
         except BaseException:
             self._save_what_is_new()
@@ -165,7 +169,8 @@ class Trainer:
             self._settle()
         if self.checkpoints and self.step == 0 and self.config.on_spike == "rollback":
             self._save()  # so that there is something to go back to
-        while not (self.ended or self._stopped):
+        stopped = False  # which all ranks know alike
+        while not (self.ended or stopped):
             start = time.perf_counter()
             try:
                 self._tokens += self._step()
@@ -176,7 +181,7 @@ class Trainer:
             self._seconds += seconds
             self._pace.took_step(seconds)
             self._tell("on_step")
-            self._stopped = self.ranks.total([self._stopped])[0] > 0
+            stopped = self.ranks.total([self._asked_to_stop])[0] > 0
             self._settle()
 
     def _step(self) -> int:

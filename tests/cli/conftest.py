@@ -5,7 +5,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -54,7 +54,8 @@ def litegpt() -> Run:
 def start(ctrl_c: None) -> Iterator[Start]:
     """Starts `python -m litegpt ARGUMENTS`; what still runs at the end of the test is killed.
 
-    Its output goes to pipes, or to the file descriptor of a terminal.
+    Its output goes to pipes, or to the file descriptor of a terminal. before: a program that
+    starts it.
     """
     processes: list[subprocess.Popen[str]] = []
 
@@ -62,10 +63,11 @@ def start(ctrl_c: None) -> Iterator[Start]:
         *arguments: object,
         terminal: int = subprocess.PIPE,
         stdin: int | None = None,
+        before: Sequence[str] = (),
         **changes: str,
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            _command(arguments),
+            [*before, *_command(arguments)],
             stdin=stdin,
             stdout=terminal,
             stderr=terminal,

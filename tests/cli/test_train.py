@@ -14,7 +14,7 @@ from litegpt.models import GPTModel
 from litegpt.text import load_tokenizer
 
 MODEL = ["config.json", "model.safetensors", "tokenizer.json"]
-FILES = sorted(["checkpoints", "log.jsonl", "tokens.safetensors", *MODEL])
+FILES = sorted(["checkpoints", "log.jsonl", "samples.jsonl", "tokens.safetensors", *MODEL])
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -48,13 +48,22 @@ def test_plain_lines_where_nobody_watches(litegpt, text_file, tmp_path, small) -
     assert "\x1b" not in done.stdout
 
 
-def test_a_live_line_on_a_terminal(terminal, text_file, small, tmp_path) -> None:
-    pytest.importorskip("rich", reason="the live line is rich's")
+def test_a_live_panel_on_a_terminal(terminal, text_file, small, tmp_path) -> None:
+    pytest.importorskip("rich", reason="the live panel is rich's")
     shown = terminal("train", text_file, "--out", tmp_path / "m", *small)
     assert "\x1b[" in shown
-    assert "12/12" in shown
     assert shown.count("  val ") == 3
-    assert "validation loss" in shown
+    *_, last = shown.split("step 12 of 12")
+    for figure in ("loss 2.", "best val 2.", "tokens/s", "lr 0.0001", "MiB", "0:00 left"):
+        assert figure in last
+    assert any("\u2800" < character <= "\u28ff" for character in last)  # curves
+    assert "step 12 writes: " in last
+    assert "validation loss" in last
+
+
+def test_plain_lines_on_a_terminal_without_the_signs(terminal, text_file, small, tmp_path) -> None:
+    shown = terminal("train", text_file, "--out", tmp_path / "m", *small, PYTHONIOENCODING="ascii")
+    assert "step 12  loss" in shown and "of 12" not in shown
 
 
 def test_plain_lines_on_a_terminal_without_rich(terminal, text_file, small, tmp_path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -28,17 +27,6 @@ def run(arguments: list[str], **changes: str) -> subprocess.CompletedProcess[str
     root = str(Path(kernels.__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": root, "PYTHONWARNINGS": "ignore"} | changes
     return subprocess.run(arguments, capture_output=True, text=True, timeout=60, env=environment)
-
-
-@pytest.fixture(scope="module")
-def mpirun() -> list[str]:
-    """The launcher that belongs to the MPI which mpi4py loads, and how many ranks it starts."""
-    pytest.importorskip("mpi4py", reason="needs the extra mpi")
-    beside = Path(sys.executable).with_name("mpirun")
-    found = str(beside) if beside.exists() else shutil.which("mpirun")
-    if not found:
-        pytest.skip("there is no mpirun")
-    return [found, "-n", str(RANKS)]
 
 
 @pytest.fixture(scope="module")
