@@ -63,9 +63,8 @@ def _packing(file: GgufFile, pieces: list[_Piece], form: str) -> Packing:
             except ValueError as error:
                 raise ModelFormatError(f"{file.path}: {name}: {error}") from error
             rows.append(tensor.from_file(blocks))
-        blocks = rows[0] if len(rows) == 1 else np.concatenate(rows)
         inputs, transposed = pieces[0][1].shape[-1], pieces[0][1].transposed
-        frozen = FrozenParameter.of_blocks(blocks, form, inputs, not transposed, room)
+        frozen = FrozenParameter.of_blocks(rows, form, inputs, not transposed, room)
         for name, _ in pieces:
             file.forget(name)
         return frozen

@@ -168,7 +168,7 @@ def _check_dtype(dtype: str | None) -> None:
 
 def _empty(make: "type[GPTModel]", config: GPTConfig) -> "GPTModel":
     """A model of zeros, for which nothing is drawn, nor memory touched."""
-    model = make.from_config(replace(config, init_std=0.0))
+    model = make.from_config(replace(config, init_std=0.0), seed=0)
     model.config = config
     return model
 

@@ -1,6 +1,6 @@
 """Weights for inference alone, in the format and order in which the kernels read them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NoReturn, Self
 
 import numpy as np
@@ -67,12 +67,25 @@ class FrozenParameter(Parameter):
 
     @classmethod
     def of_blocks(
-        cls, blocks: np.ndarray, format: str, inputs: int, transposed: bool, memory: np.ndarray
+        cls,
+        parts: Sequence[np.ndarray],
+        format: str,
+        inputs: int,
+        transposed: bool,
+        memory: np.ndarray,
     ) -> Self:
-        """Blocks (N, groups, bytes), as kernels.quantize makes them, packed into `memory`."""
-        for rows in _spans(len(blocks), inputs):
-            _pack(np.ascontiguousarray(blocks[rows]), format, rows, memory)
-        return cls(memory, format, inputs, len(blocks), transposed)
+        """Blocks (N, groups, bytes), as kernels.quantize makes them, packed into `memory`.
+
+        They may come in parts, one above the other.
+        """
+        if any(len(part) % PANEL for part in parts[:-1]):
+            parts = [np.concatenate(parts)]
+        first = 0
+        for part in parts:
+            for rows in _spans(len(part), inputs):
+                _pack(np.ascontiguousarray(part[rows]), format, rows, memory[first // PANEL :])
+            first += len(part)
+        return cls(memory, format, inputs, first, transposed)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Rows of the table: (...) int64 -> (..., K)."""
