@@ -18,7 +18,7 @@ from litegpt.cli.output import say
 from litegpt.cli.progress import clock
 from litegpt.cli.run_directory import claimed
 from litegpt.cli.settings import add_settings, settings
-from litegpt.cli.training_run import add_restart, ranks, run_training
+from litegpt.cli.training_run import add_out, ranks, run_training
 from litegpt.generation import TextModel
 from litegpt.models import GPTModel, LoRAConfig, add_lora, load_lora, save_lora
 from litegpt.training import (
@@ -60,15 +60,7 @@ def add_parser(verbs: Any) -> None:
         help=f"{PATHS_HELP}; or a directory that `litegpt tokenize` wrote",
     )
     add_model(parser)
-    parser.add_argument(
-        "--out",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        default=argparse.SUPPRESS,
-        help="directory for what is learned: new, empty, or of an earlier run, which goes on",
-    )
-    add_restart(parser)
+    add_out(parser)
     add_adapters(parser)
     add_data(parser)
     parser.add_argument(

@@ -18,7 +18,7 @@ from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.output import say
 from litegpt.cli.run_directory import claimed
 from litegpt.cli.settings import add_settings, settings
-from litegpt.cli.training_run import add_restart, ranks, run_training
+from litegpt.cli.training_run import add_out, ranks, run_training
 from litegpt.models import GPTConfig, GPTModel
 from litegpt.training import Alone, Checkpoints, Trainer
 
@@ -40,15 +40,7 @@ def add_parser(verbs: Any) -> None:
         default=argparse.SUPPRESS,
         help=f"{PATHS_HELP}; or a directory that `litegpt tokenize` wrote",
     )
-    parser.add_argument(
-        "--out",
-        required=True,
-        type=Path,
-        metavar="DIR",
-        default=argparse.SUPPRESS,
-        help="directory for the model: new, empty, or of an earlier run, which goes on",
-    )
-    add_restart(parser)
+    add_out(parser)
     parser.add_argument(
         "--tokenizer",
         default=argparse.SUPPRESS,

@@ -24,7 +24,16 @@ from litegpt.training import (
 from litegpt.training.interrupt import SIGNALS
 
 
-def add_restart(parser: argparse.ArgumentParser) -> None:
+def add_out(parser: argparse.ArgumentParser) -> None:
+    """The flags of where a run is kept."""
+    parser.add_argument(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        default=argparse.SUPPRESS,
+        help="directory for what is learned: new, empty, or of an earlier run, which goes on",
+    )
     parser.add_argument(
         "--restart",
         action="store_true",

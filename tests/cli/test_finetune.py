@@ -68,6 +68,23 @@ def test_all_of_a_model(litegpt: Callable, trained: Path, examples: Path, tmp_pa
     assert said.stdout == "that to be\n", said.stderr
 
 
+def test_frozen_and_recomputed(
+    litegpt: Callable, trained: Path, examples: Path, tmp_path: Path
+) -> None:
+    """Lion moves the head alone; blocks are computed twice, which changes nothing."""
+    frozen = [flag for name in ("blocks.*", "*_e*", "final_norm.*") for flag in ("--freeze", name)]
+    flags = (examples, "--model", trained, *"--max-steps 2 --optimizer lion".split(), *frozen)
+    files = {}
+    for name, more in (("kept", ()), ("again", ("--recompute",))):
+        done = litegpt("finetune", *flags, *more, "--out", tmp_path / name)
+        assert done.returncode == 0, done.stderr
+        files[name] = load_file(tmp_path / name / "checkpoints/step-000002/model.safetensors")
+    before = load_file(trained / "model.safetensors")
+    for name, array in files["kept"].items():
+        assert array.tobytes() == files["again"][name].tobytes(), name
+        assert (array.tobytes() == before[name].tobytes()) == (name != "lm_head.weight"), name
+
+
 def test_mistakes(
     litegpt: Callable, refused: Callable, trained: Path, examples: Path, tmp_path: Path
 ) -> None:
