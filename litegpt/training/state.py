@@ -1,5 +1,6 @@
 """Where a run stands: all of it but the arrays."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 
 from litegpt.models import GPTModel
 from litegpt.models.peft import lora_facts
+from litegpt.nn.frozen import FrozenParameter
 from litegpt.training.config import MAY_CHANGE, TrainConfig
 
 RECENT = 50  # losses that a new one is compared with
@@ -85,7 +87,7 @@ class RunState:
         self.evaluations_since_best += 1
         return False
 
-    def check_step(self, loss: float, grad_norm: float, spike_factor: float | None) -> None:
+    def check_step(self, loss: float, grad_norm: float, config: TrainConfig) -> None:
         """DivergenceError if a step of this loss and gradient must not be taken.
 
         It mustn't if one isn't finite, or if the loss lies above the median of the recent ones by
@@ -97,11 +99,11 @@ class RunState:
                 f"step {number}: loss {loss}, gradient norm {grad_norm}; "
                 f"{whose} (try a lower learning rate)"
             )
-        if spike_factor is None or len(self.recent_losses) < _ENOUGH:
+        if config.on_spike == "ignore" or len(self.recent_losses) < _ENOUGH:
             return
         usual = median(self.recent_losses)
         spread = median(abs(recent - usual) for recent in self.recent_losses)
-        if loss > usual + max(spike_factor * spread, _LEAST_RISE):
+        if loss > usual + max(config.spike_factor * spread, _LEAST_RISE):
             raise DivergenceError(
                 f"step {number}: loss {loss:.4f}, where about {usual:.4f} was usual; "
                 f"{whose} (try a lower learning rate, or another on_spike)"
@@ -109,9 +111,21 @@ class RunState:
 
 
 def describe(config: TrainConfig, model: GPTModel, data: str) -> dict[str, Any]:
-    """What makes a run: another one with the same gives the same weights."""
-    shape = asdict(model.config) | lora_facts(model)
-    return {"settings": asdict(config), "model": shape, "data": data}
+    """What makes a run: another one with the same gives the same weights.
+
+    frozen is a hash of the weights that aren't trained: adapters are of use to these alone.
+    """
+    frozen = hashlib.sha256()
+    for parameter in model.parameters():
+        if not parameter.trainable:
+            kept = parameter.packed if isinstance(parameter, FrozenParameter) else parameter.data
+            frozen.update(np.ascontiguousarray(kept).data.cast("B"))
+    return {
+        "settings": asdict(config),
+        "model": asdict(model.config) | lora_facts(model),
+        "frozen": frozen.hexdigest(),
+        "data": data,
+    }
 
 
 def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -126,7 +140,13 @@ def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         for name, value in now[section].items()
         if name not in MAY_CHANGE and before[section].get(name) != value
     ]
-    if before["data"] != now["data"]:
-        problems.append("other data")
+    problems += [
+        what
+        for section, what in (
+            ("data", "other data"),
+            ("frozen", "other weights under those trained"),
+        )
+        if before[section] != now[section]
+    ]
     if problems:
         raise ValueError(f"the run of step {before['run']['step']} has " + ", ".join(problems))

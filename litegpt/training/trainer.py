@@ -4,7 +4,8 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
@@ -80,6 +81,11 @@ class Trainer:
         """Why there is nothing left to do, or None."""
         return self.state.ended(self.config)
 
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """What makes this run another than others."""
+        return describe(self.config, self.model, self.data.fingerprint)
+
     def stop(self) -> None:
         """Ends the run after the step that is under way, on all ranks."""
         self._asked_to_stop = True
@@ -145,9 +151,7 @@ class Trainer:
     def _begin(self) -> None:
         """All ranks agree on what is trained, and start from the state of rank 0."""
         self.ranks.same(
-            settings=repr(self.config),
-            model=repr(self.model.config),
-            data=self.data.fingerprint,
+            **{name: repr(value) for name, value in self.description.items()},
             backend=kernels.backend(),  # another rounds otherwise, and the copies would drift apart
         )
         self._share()
@@ -198,12 +202,10 @@ class Trainer:
         )
         rows = config.batch_size * config.accumulate * self.ranks.size
         batch = self.data.batch(rows, self._rng("batch"))
-        dropout = partial(self._rng, "dropout")
-        loss = batch_gradients(self.model, batch, config, self.ranks, dropout)
+        rng = partial(self._rng, "dropout")
+        loss = batch_gradients(self.model, batch, config, self.ranks, rng)
         grad_norm = self.optimizer.grad_norm()
-        state.check_step(
-            loss, grad_norm, None if config.on_spike == "ignore" else config.spike_factor
-        )
+        state.check_step(loss, grad_norm, config)
         too_long = config.grad_clip > 0 and grad_norm > config.grad_clip
         with interrupts_deferred():
             self._whole = False

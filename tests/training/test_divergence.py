@@ -178,12 +178,13 @@ def test_what_a_spike_is(losses: list[float], loss: float, stops: bool) -> None:
     state = state_of(losses)
     if stops:
         with pytest.raises(DivergenceError):
-            state.check_step(loss, 1.0, 20.0)
+            state.check_step(loss, 1.0, TrainConfig())
     else:
-        state.check_step(loss, 1.0, 20.0)
+        state.check_step(loss, 1.0, TrainConfig())
 
 
 def test_an_endless_gradient_stops_even_if_spikes_are_ignored() -> None:
+    ignoring = TrainConfig(on_spike="ignore")
     with pytest.raises(DivergenceError, match="gradient norm inf"):
-        state_of([2.0]).check_step(2.0, math.inf, None)
-    state_of([2.0] * 50).check_step(50.0, 1.0, None)
+        state_of([2.0]).check_step(2.0, math.inf, ignoring)
+    state_of([2.0] * 50).check_step(50.0, 1.0, ignoring)

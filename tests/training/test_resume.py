@@ -2,11 +2,12 @@
 
 import json
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
 
-from litegpt.models import GPTModel
+from litegpt.models import GPTModel, LoRAConfig, add_lora, load_lora, save_lora
 from litegpt.training import Callback, Checkpoints, JsonLinesLog, Trainer
 
 
@@ -89,6 +90,25 @@ def test_what_differs_is_named(make_run, tmp_path) -> None:
     text = np.arange(500) % 32
     with pytest.raises(ValueError, match="the run of step 6 has other data"):
         make_run(text=text, checkpoints=Checkpoints(tmp_path)).resume()
+
+
+def test_adapters_go_on_with_their_own_model_alone(make_run, everything, tmp_path) -> None:
+    def run(base: int, **options) -> Trainer:
+        model = GPTModel(32, 16, 1, 2, 16, dropout=0.1, seed=base)
+        add_lora(model, LoRAConfig(r=2), seed=0)
+        files = {"save_model": partial(save_lora, base="base"), "load_model": load_lora}
+        checkpoints = Checkpoints(tmp_path / str(options), **files)
+        callbacks = [At(options.pop("stop", 0), Trainer.stop)]
+        return Trainer(model, make_run().data, make_run().config, callbacks, checkpoints)
+
+    whole, first, second, other = run(1), run(1, stop=7), run(1, stop=7), run(2, stop=7)
+    whole.fit(), first.fit()
+    with pytest.raises(ValueError, match="step 7 has other weights under those trained"):
+        other.resume()
+    second.callbacks = ()
+    second.resume()
+    second.fit()
+    assert everything(second) == everything(whole)
 
 
 def test_a_finished_run_is_finished_until_it_gets_more_steps(make_run, tmp_path) -> None:
