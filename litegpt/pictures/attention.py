@@ -32,6 +32,9 @@ def attention_of(model: Reader, text: Any) -> tuple[np.ndarray, list[str], np.nd
     text may be ids (T,). ValueError for a text without tokens, or too long for the model, or for
     a picture: 10 million weights are the most.
     """
+    if not hasattr(model, "tokenizer"):
+        name = type(model).__name__
+        raise TypeError(f"model must have a tokenizer, as litegpt.TextModel has, not {name}")
     ids = model.ids(text)
     if not len(ids):
         raise ValueError("the text must have a token or more")

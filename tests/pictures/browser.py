@@ -1,10 +1,13 @@
 """A headless Chromium, spoken to over a pipe in its DevTools protocol: pages as their readers have
 them, with a mouse and a keyboard."""
 
+import contextlib
 import fcntl
 import json
 import os
+import select
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -47,6 +50,7 @@ class Browser:
             ],
             preexec_fn=connect,
             pass_fds=(3, 4),
+            start_new_session=True,  # its processes are one group, which ends together
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -67,7 +71,8 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def close(self) -> None:
-        self._process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it has crashed
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         os.close(self._out)
         os.close(self._in)
@@ -134,6 +139,8 @@ class Browser:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._read:
+            ready, _, _ = select.select([self._in], [], [], _PATIENCE)
+            assert ready, "the browser doesn't answer"
             piece = os.read(self._in, 65536)
             assert piece, "the browser has gone"
             self._read += piece

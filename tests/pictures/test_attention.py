@@ -40,6 +40,11 @@ def test_texts_that_give_no_picture(text_model: TextModel, text: str, problem: s
         attention_page(text_model, text)
 
 
+def test_a_model_without_a_tokenizer(text_model: TextModel) -> None:
+    with pytest.raises(TypeError, match=r"a tokenizer, as litegpt\.TextModel has, not GPTModel"):
+        plot_attention(text_model.model, "x")  # type: ignore[arg-type]
+
+
 def test_the_figure_has_a_panel_for_each_head(text_model: TextModel, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     figure = plot_attention(text_model, TEXT)
