@@ -162,7 +162,7 @@ def refuse_pickle(path: Path) -> None:
 
 _HOW = (
     "looks like a pickle, which isn't opened: load it with the library that wrote it and save it "
-    "as safetensors"
+    "as safetensors (docs/models.md: From a pickle)"
 )
 
 
