@@ -92,6 +92,10 @@ class BuildNative(build_ext):
             force=self.force,
             compiler_directives={"language_level": "3"},
         )
+        # Cython lays copies of our headers beside its C, renewed by date alone: an older checkout's
+        # would stay, and be found before ours.
+        for copy in Path(generated.sources[0]).parent.glob("*.h"):
+            copy.unlink()
         werror = ["-Werror"] if asked("LITEGPT_WERROR") else []
         theirs = os.environ.get("CFLAGS", "").split()  # last, so that they win
         ours = [*FLAGS, *WARNINGS, *werror, *theirs]

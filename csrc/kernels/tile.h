@@ -113,12 +113,57 @@ INLINE void transpose4(const float *from, lg_size from_row, float *to, lg_size t
     *(v4_unaligned *)(to + 3 * to_row) = __builtin_shufflevector(c, d, 2, 3, 6, 7);
 }
 
+/* LG_VL x 4 values: to[i * to_row + j] = from[j * from_row + i] for j < n, the last row standing in
+   for those past it: fours of rows side by side in a vector, each transposed for itself. */
+#if defined(LG_AVX512) || defined(LG_AVX2)
+INLINE void transpose_wide(const float *from, lg_size from_row, int n, float *to, lg_size to_row) {
+    vf r[4];
+    UNROLL for (int i = 0; i < 4; i++) {
+#define FOUR_OF(group) _mm_loadu_ps(from + (group * 4 + i < n ? group * 4 + i : n - 1) * from_row)
+#if defined(LG_AVX512)
+        __m512 v = _mm512_castps128_ps512(FOUR_OF(0));
+        v = _mm512_insertf32x4(v, FOUR_OF(1), 1);
+        v = _mm512_insertf32x4(v, FOUR_OF(2), 2);
+        r[i] = _mm512_insertf32x4(v, FOUR_OF(3), 3);
+#else
+        r[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(FOUR_OF(0)), FOUR_OF(1), 1);
+#endif
+#undef FOUR_OF
+    }
+#if defined(LG_AVX512)
+#define WITHIN(name, ...) (vf) _mm512_##name(__VA_ARGS__)
+#else
+#define WITHIN(name, ...) (vf) _mm256_##name(__VA_ARGS__)
+#endif
+    const vf a = WITHIN(unpacklo_ps, r[0], r[1]), b = WITHIN(unpacklo_ps, r[2], r[3]);
+    const vf c = WITHIN(unpackhi_ps, r[0], r[1]), d = WITHIN(unpackhi_ps, r[2], r[3]);
+    const vf out[4] = {WITHIN(shuffle_ps, a, b, 0x44), WITHIN(shuffle_ps, a, b, 0xee),
+                       WITHIN(shuffle_ps, c, d, 0x44), WITHIN(shuffle_ps, c, d, 0xee)};
+#undef WITHIN
+    UNROLL for (int i = 0; i < 4; i++) {
+        if (n == LG_VL) store(to + i * to_row, out[i]);
+        else store_part(to + i * to_row, out[i], n);
+    }
+}
+#endif
+
 /* to[k * to_row + j] = from[j * from_row + k] for j < n (at least 4) and k < K: rows come to stand
    side by side. The last square of four overlaps the one before it. */
 INLINE void interleave(const float *from, lg_size from_row, int n, lg_size K, float *to,
                        lg_size to_row) {
     const lg_size whole = K / 4 * 4;
-    for (int group = 0; group < n; group += 4) {
+    int group = 0;
+#if defined(LG_AVX512)
+    for (; group < n; group += LG_VL) /* a vector in part is as fast as a whole one */
+#elif defined(LG_AVX2)
+    for (; group + LG_VL <= n; group += LG_VL)
+#endif
+#if defined(LG_AVX512) || defined(LG_AVX2)
+        for (lg_size k = 0; k < whole; k += 4)
+            transpose_wide(from + group * from_row + k, from_row, at_most(n - group, LG_VL),
+                           to + k * to_row + group, to_row);
+#endif
+    for (; group < n; group += 4) {
         const int j = group + 4 <= n ? group : n - 4;
         for (lg_size k = 0; k < whole; k += 4)
             transpose4(from + j * from_row + k, from_row, to + k * to_row + j, to_row);
