@@ -8,6 +8,7 @@ from typing import Any
 from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.formats.quant import FORMATS
 from litegpt.generation import TextModel
+from litegpt.nn.frozen import FrozenParameter
 from litegpt.text import Tokenizer
 
 _START = "\n"  # where a text begins when there is no prompt
@@ -128,13 +129,19 @@ def add_model(parser: argparse.ArgumentParser, required: bool = True) -> None:
 
 
 def load(arguments: argparse.Namespace) -> TextModel:
-    """The model and its tokenizer; InputError in one line for whatever is wrong with them."""
+    """The model and its tokenizer; InputError in one line for whatever is wrong with them.
+
+    Weights are kept for inference alone: there is one copy of them, packed once.
+    """
     path = arguments.model
     with bad_values():
         try:
-            return TextModel.from_pretrained(
+            made = TextModel.from_pretrained(
                 path, getattr(arguments, "dtype", None), getattr(arguments, "adapter", None)
             )
+            if not any(isinstance(p, FrozenParameter) for p in made.model.parameters()):
+                made.model.quantize("float32")
+            return made
         except ValueError as error:
             if any(str(p) in str(error) for p in (path, getattr(arguments, "adapter", path))):
                 raise

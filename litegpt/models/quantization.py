@@ -48,6 +48,9 @@ def quantize(model: "GPTModel", format: str, done: Collection[str] = ()) -> None
             raise ValueError(f"{name}: {error}") from None
         packings[name] = Packing(format, _rounding(weight.data, format, table))
     freeze(model, packings)
+    for parameter in model.parameters():
+        if not isinstance(parameter, FrozenParameter):
+            parameter.data = parameter.data.copy()  # else a mapped file stays in memory for it
 
 
 def _rounding(

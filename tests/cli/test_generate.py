@@ -1,5 +1,6 @@
 """`litegpt generate`, from the outside."""
 
+import argparse
 import os
 import shutil
 import signal
@@ -8,12 +9,15 @@ from functools import partial
 import numpy as np
 import pytest
 
+from litegpt.cli.generate import load
 from litegpt.formats import GgufFile
 from litegpt.formats.gguf_types import TYPE_NAMED, encode
 from litegpt.formats.gguf_write import GgufTensor, write_gguf
 from litegpt.generation import generate
 from litegpt.models import GPTModel
 from litegpt.models.gguf_export import save_gguf
+from litegpt.nn.frozen import FrozenParameter
+from litegpt.nn.linear import Linear
 from litegpt.text import ByteTokenizer, load_tokenizer
 
 
@@ -35,6 +39,14 @@ def test_it_writes_the_prompt_and_what_the_library_generates(litegpt, trained) -
     assert done.stdout.startswith("To be")
     assert len(done.stdout) == 5 + 40 + 1
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_weights_are_kept_once(trained) -> None:
+    """Packed for inference; a plain copy beside them would double what the process takes."""
+    model = load(argparse.Namespace(model=trained)).model
+    weights = [m.weight for m in model.modules() if isinstance(m, Linear)]
+    assert weights
+    assert all(isinstance(weight, FrozenParameter) for weight in weights)
 
 
 def test_flags_arrive(litegpt, trained) -> None:
