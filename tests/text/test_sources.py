@@ -90,6 +90,8 @@ from litegpt.text.sources import find_sources
 if os.geteuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
+if not os.access(sys.argv[1], os.R_OK | os.X_OK):
+    sys.exit("out of reach")
 try:
     find_sources([sys.argv[1]])
 except PermissionError as error:
@@ -105,8 +107,8 @@ def test_a_folder_that_may_not_be_read(folder: Path) -> None:
         [sys.executable, "-c", LOCKED, folder], capture_output=True, text=True, timeout=60
     )
     (folder / "below").chmod(0o755)
-    if "Traceback" in done.stderr and "import" in done.stderr:
-        pytest.skip("the package itself can't be read by others")
+    if "out of reach" in done.stderr:
+        pytest.skip("temporary files are where others can't read")
     assert done.stdout.strip() == str(folder / "below"), done.stderr
 
 
