@@ -33,7 +33,7 @@ def resident(name: str, contender: str) -> tuple[int, int]:
     return made, generating
 
 
-def _model(name: str, contender: str) -> Callable[[int], object]:
+def made_model(name: str, contender: str) -> Callable[[int], object]:
     """A model's generation from five tokens; nothing else that was made for it stays."""
     model = GPTModel(*MODELS[name], dropout=0.0, seed=0).eval()
     prompt = inputs.tokens(1, 5, model.vocab_size)
@@ -56,9 +56,9 @@ def _resident() -> int:
 
 def main(name: str, contender: str) -> None:
     with nullcontext() if contender == TORCH else litegpt.use_backend(contender):
-        _model("Tiny", contender)(5)  # everything is imported, threads are there
+        made_model("Tiny", contender)(5)  # everything is imported, threads are there
         before = _resident()
-        generate = _model(name, contender)
+        generate = made_model(name, contender)
         made = _resident()
         generate(20)
         print(made - before, _resident() - before)
