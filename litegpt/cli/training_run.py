@@ -88,6 +88,8 @@ def run_training(
             trainer.fit()
     except FloatingPointError as error:
         raise InputError(f"{error}; {_kept(trainer, out)}") from error
+    except IndexError as error:  # tokens that no tokenizer of this size has made
+        raise InputError(f"the data: {error}; {_kept(trainer, out)}") from error
     except BaseException:
         say(f"stopped at step {trainer.step}; {_kept(trainer, out)}")
         raise

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from litegpt.formats import TokenFile
 from litegpt.text import load_tokenizer
@@ -144,6 +145,18 @@ def test_where_tokens_may_go_and_what_goes_with_them(
     (tmp_path / "t" / "mine").write_text("mine")
     refused(litegpt("tokenize", text_file, "--out", tmp_path / "t"), ["something else (mine)"])
     refused(litegpt("tokenize", text_file, "--out", text_file), ["a file"])
+
+
+def test_tokens_beyond_the_vocabulary_are_one_line(litegpt, text_file, small, tmp_path) -> None:
+    assert litegpt("tokenize", text_file, "--out", tmp_path / "t").returncode == 0
+    path = tmp_path / "t" / "tokens.safetensors"
+    metadata, tokens = TokenFile(path).metadata, load_file(path)
+    tokens["tokens"][:] = 999
+    save_file(tokens, path, dict(metadata))
+    done = litegpt("train", tmp_path / "t", "--out", tmp_path / "m", *small)
+    assert done.returncode == 2
+    assert done.stderr.startswith("litegpt: error: the data: id 999 at position 0 is outside")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_bar_on_a_terminal(terminal, text_file, tmp_path) -> None:
