@@ -131,7 +131,7 @@ class FrozenParameter(Parameter):
     def check_trainable(self) -> NoReturn:
         raise RuntimeError(
             f"these weights are kept as {self.format} for inference and can't be trained or set; "
-            f"load or build the model again without quantize"
+            f'load or build the model again in float32 (dtype="float32")'
         )
 
     @property
