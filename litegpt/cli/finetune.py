@@ -12,7 +12,7 @@ import numpy as np
 
 from litegpt.cli.corpus import PATHS_HELP, add_data, batches, described, find
 from litegpt.cli.errors import InputError, bad_values, check_backend
-from litegpt.cli.generate import add_model, load
+from litegpt.cli.generate import add_model, load_to_train
 from litegpt.cli.machine import in_bytes, memory_available
 from litegpt.cli.output import say
 from litegpt.cli.progress import clock
@@ -102,7 +102,7 @@ def _run(arguments: argparse.Namespace, team: Alone) -> int:
                 "adapters beside them"
             )
         arguments.dtype = "float32"
-    base = load(arguments)
+    base = load_to_train(arguments)
     window = _window(arguments, base.model)
     sources = find(arguments.paths, base.tokenizer, arguments.out)
     if lora is not None:

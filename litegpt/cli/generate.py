@@ -129,19 +129,22 @@ def add_model(parser: argparse.ArgumentParser, required: bool = True) -> None:
 
 
 def load(arguments: argparse.Namespace) -> TextModel:
-    """The model and its tokenizer; InputError in one line for whatever is wrong with them.
+    """The model and its tokenizer, for inference alone: one copy of the weights, packed once."""
+    made = load_to_train(arguments)
+    if not any(isinstance(p, FrozenParameter) for p in made.model.parameters()):
+        with bad_values(str(arguments.model)):
+            made.model.quantize("float32")
+    return made
 
-    Weights are kept for inference alone: there is one copy of them, packed once.
-    """
+
+def load_to_train(arguments: argparse.Namespace) -> TextModel:
+    """The same, its weights as they are; InputError in one line for whatever is wrong with them."""
     path = arguments.model
     with bad_values():
         try:
-            made = TextModel.from_pretrained(
+            return TextModel.from_pretrained(
                 path, getattr(arguments, "dtype", None), getattr(arguments, "adapter", None)
             )
-            if not any(isinstance(p, FrozenParameter) for p in made.model.parameters()):
-                made.model.quantize("float32")
-            return made
         except ValueError as error:
             if any(str(p) in str(error) for p in (path, getattr(arguments, "adapter", path))):
                 raise

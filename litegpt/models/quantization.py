@@ -80,4 +80,5 @@ def freeze(model: "GPTModel", packings: Mapping[str, Packing]) -> None:
             if layer.weight is weights[name][0]:
                 layer.weight = frozen
         del weights[name]  # and its memory, if nobody else has it
-    model.freeze("*")
+    if packings:
+        model.freeze("*")

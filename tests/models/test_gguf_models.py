@@ -235,6 +235,19 @@ def test_another_dtype(make_model: Any, tmp_path: Path, dtype: str) -> None:
         GPTModel.from_pretrained(path, "int3")
 
 
+def test_float32_weights_of_a_file_are_trained(make_model: Any, tmp_path: Path) -> None:
+    """Whatever their blocks: a step along the gradient lowers the loss."""
+    path = _in_blocks(make_model("llama", **SIZES), tmp_path / "m.gguf", {})
+    model = GPTModel.from_pretrained(path, "float32").train()
+    ids = [[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]]
+    before = model.loss_and_backward(ids, ids)
+    for parameter in model.parameters():
+        parameter.data -= 0.01 * parameter.grad
+    assert model.compute_loss(ids, ids) < before - 0.01
+    with pytest.raises(RuntimeError, match=r'kept as q8 .* in float32 \(dtype="float32"\)'):
+        GPTModel.from_pretrained(path).loss_and_backward(ids, ids)
+
+
 def test_a_scale_beyond_float16(make_model: Any, tmp_path: Path) -> None:
     path = _in_blocks(make_model("llama", **SIZES), tmp_path / "m.gguf", {"": "Q4_0"})
     place = GgufFile(path).tensors["blk.1.ffn_down.weight"]
