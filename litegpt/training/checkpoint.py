@@ -15,13 +15,14 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load_file
+import numpy as np
+from safetensors import safe_open
 
 from litegpt.formats import (
     discard_directory,
@@ -123,7 +124,8 @@ class Checkpoints:
         return None
 
     def load_optimizer(self, optimizer: Optimizer, checkpoint: Checkpoint) -> None:
-        optimizer.load_state_dict(load_file(checkpoint.path / _OPTIMIZER))
+        with safe_open(checkpoint.path / _OPTIMIZER, framework="numpy") as file:
+            optimizer.load_state_dict(_Stored(file))
 
     def save(
         self, model: GPTModel, optimizer: Optimizer, state: Mapping[str, Any], step: int
@@ -155,7 +157,8 @@ class Checkpoints:
         self, model: GPTModel, optimizer: Optimizer, state: Mapping[str, Any], directory: Path
     ) -> None:
         self._save_model(model, directory)
-        save_tensors(directory / _OPTIMIZER, optimizer.state_dict())
+        moments = optimizer.state_dict()
+        write_together({directory / _OPTIMIZER: partial(save_tensors, tensors=moments)})
         hashes = {path.name: _sha256(path) for path in sorted(directory.iterdir())}
         _write_json(_with_hashes(state, hashes), directory / _STATE)
 
@@ -194,6 +197,25 @@ class Checkpoints:
         """Checkpoints by step, oldest first; not looked into."""
         paths = self._folder.iterdir() if self._folder.is_dir() else ()
         return sorted((path for path in paths if _NAME.fullmatch(path.name)), key=_step_of)
+
+
+class _Stored(Mapping[str, np.ndarray]):
+    """The tensors of an open safetensors file, each read when it is asked for."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._names = file, frozenset(file.keys())
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._file.get_tensor(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _step_of(path: Path) -> int:
