@@ -1,7 +1,6 @@
 """nanoGPT's model and training step in plain PyTorch."""
 
 import json
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from contenders import Task, inputs
+from contenders.steps import Step, one_batch, whole_run
 
 
 class Block(nn.Module):
@@ -68,8 +68,7 @@ def _load(model: str, seed: int) -> GPT:
     return gpt
 
 
-def _step(model: str, seed: int) -> Callable[[np.ndarray, np.ndarray, float], float]:
-    """A training step of (ids, targets, learning rate), which returns the loss."""
+def _step(model: str, seed: int) -> Step:
     gpt = _load(model, seed)
     learning_rate, betas, weight_decay, clip = inputs.OPTIMIZERS[model]
     matrices = [p for p in gpt.parameters() if p.ndim >= 2]
@@ -98,15 +97,8 @@ def _step(model: str, seed: int) -> Callable[[np.ndarray, np.ndarray, float], fl
 
 
 def training(model: str, rows: int, length: int) -> Task:
-    step, rate = _step(model, seed=0), inputs.OPTIMIZERS[model][0]
-    ids, targets = inputs.batch(model, rows, length)
-
-    def run() -> float:
-        return step(ids, targets, rate)
-
-    return Task(run, lambda: np.array([run() for _ in range(3)]))
+    return one_batch(_step(model, seed=0), model, rows, length)
 
 
 def run(model: str, seed: int, rows: int, steps: int) -> Task:
-    step, course = _step(model, seed), inputs.course(model, seed, rows, steps)
-    return Task(lambda: step(*next(course)))
+    return whole_run(_step(model, seed), model, seed, rows, steps)

@@ -1,11 +1,11 @@
 """LiteGPT's side of every task."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 
 import numpy as np
 
 from contenders import Task, fresh, inputs
+from contenders.steps import Step, one_batch, whole_run
 from litegpt import AdamW, GPTModel, kernels
 
 SMALL = (500, 128, 4, 4, 64, 256)  # vocab_size, max_seq_len, layers, heads, hidden_dim, ffn_dim
@@ -78,8 +78,7 @@ def smollm2_memory(new: int) -> Task:
     return fresh.memory(_FROM_THE_FILE, new)
 
 
-def _step(model: str, seed: int) -> Callable[[np.ndarray, np.ndarray, float], float]:
-    """A training step of (ids, targets, learning rate), which returns the loss."""
+def _step(model: str, seed: int) -> Step:
     learned = GPTModel.from_pretrained(inputs.directory(model, seed)).train()
     learning_rate, betas, weight_decay, clip = inputs.OPTIMIZERS[model]
     optimizer = AdamW(learned.named_parameters(), learning_rate, *betas, weight_decay=weight_decay)
@@ -95,18 +94,11 @@ def _step(model: str, seed: int) -> Callable[[np.ndarray, np.ndarray, float], fl
 
 
 def training(model: str, rows: int, length: int) -> Task:
-    step, rate = _step(model, seed=0), inputs.OPTIMIZERS[model][0]
-    ids, targets = inputs.batch(model, rows, length)
-
-    def run() -> float:
-        return step(ids, targets, rate)
-
-    return Task(run, lambda: np.array([run() for _ in range(3)]))
+    return one_batch(_step(model, seed=0), model, rows, length)
 
 
 def run(model: str, seed: int, rows: int, steps: int) -> Task:
-    step, course = _step(model, seed), inputs.course(model, seed, rows, steps)
-    return Task(lambda: step(*next(course)))
+    return whole_run(_step(model, seed), model, seed, rows, steps)
 
 
 def attention(batch: int, heads: int, length: int, width: int, backward: bool) -> Task:

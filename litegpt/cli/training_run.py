@@ -49,7 +49,7 @@ def ranks() -> Iterator[Alone]:
     try:
         team = launched()
     except RuntimeError as error:  # of MPI
-        raise InputError(str(error)) from error
+        raise InputError(": ".join(str(error).splitlines())) from error
     with team:
         if team.rank:
             discard_stdout()

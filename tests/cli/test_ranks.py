@@ -100,3 +100,10 @@ def test_a_mistake_ends_all_ranks(launch, tmp_path) -> None:
     assert stdout == ""
     assert "litegpt: rank 0 of 2: " in stderr and "absent: No such file" in stderr
     assert "rank 1" not in stderr
+
+
+def test_a_missing_mpi_is_one_line(mpirun, litegpt, refused, text_file, tmp_path) -> None:
+    absent = tmp_path / "libmpi.so"
+    command = ("train", text_file, "--out", tmp_path / "m")
+    done = litegpt(*command, PMI_SIZE="2", MPI4PY_LIBMPI=str(absent))
+    refused(done, [str(absent)])
