@@ -3,7 +3,7 @@
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,19 @@ _FILES = (
 )
 # A run that was killed may have left partials.
 _OF_A_RUN = {*_FILES, *map(partial_name, _FILES), FOLDER}
+
+
+def check_replaceable(directory: Path, files: Collection[str], whose: str) -> None:
+    """InputError if a directory exists and holds anything but such files, or their partials."""
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory}: a file; --out needs a directory")
+    held = {path.name for path in directory.iterdir()} if directory.exists() else set()
+    foreign = held - {*files, *map(partial_name, files)}
+    if foreign:
+        raise InputError(
+            f"{directory}: holds something else ({min(foreign)}); "
+            f"--out needs a directory that is new, empty, or {whose}"
+        )
 
 
 @contextmanager

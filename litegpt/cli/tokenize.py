@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from litegpt.cli.corpus import PATHS_HELP, TOKENIZER_HELP, TOKENS, described, find
-from litegpt.cli.errors import InputError, check_backend
+from litegpt.cli.errors import check_backend
 from litegpt.cli.output import say
-from litegpt.formats.files import partial_name
+from litegpt.cli.run_directory import check_replaceable
 from litegpt.text.tokenizer_json import CONFIG_NAME, FILE_NAME
 
 _FILES = {TOKENS, FILE_NAME, CONFIG_NAME}
@@ -37,14 +37,7 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
     out: Path = arguments.out
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: a file; --out needs a directory")
-    allowed = _FILES | set(map(partial_name, _FILES))
-    if out.exists() and (foreign := {path.name for path in out.iterdir()} - allowed):
-        raise InputError(
-            f"{out}: holds something else ({min(foreign)}); "
-            "--out needs a directory that is new, empty, or of earlier tokens"
-        )
+    check_replaceable(out, _FILES, "of earlier tokens")
     sources = find(arguments.paths, arguments.tokenizer, leave_out=out)
     new = not out.exists()
     try:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from litegpt.cli.corpus import PATHS_HELP, name_of
-from litegpt.cli.errors import InputError, bad_values
+from litegpt.cli.errors import bad_values
 from litegpt.cli.output import say
+from litegpt.cli.run_directory import check_replaceable
 from litegpt.text import SubwordTokenizer
 from litegpt.text.encoder import texts
 from litegpt.text.sources import find_sources
@@ -42,13 +43,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: a file; --out needs a directory")
-    if out.exists() and (foreign := {path.name for path in out.iterdir()} - _FILES):
-        raise InputError(
-            f"{out}: holds something else ({min(foreign)}); "
-            "--out needs a directory that is new, empty, or a tokenizer's"
-        )
+    check_replaceable(out, _FILES, "a tokenizer's")
     with bad_values(flags=arguments):
         files, _ = find_sources(arguments.paths, leave_out=out)
         tokenizer = SubwordTokenizer.from_texts(texts(files), arguments.vocab_size)

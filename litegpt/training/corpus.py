@@ -69,7 +69,12 @@ def tokenize(
             writer.finish({**made_of, "sources": digest.hex()})
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_together({out: write})
+    try:
+        write_together({out: write})
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # a full disk, say
+            raise OSError(error.errno, error.strerror, os.fspath(out)) from error
+        raise
     return TokenFile(out)
 
 

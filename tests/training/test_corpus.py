@@ -124,6 +124,19 @@ def test_a_file_that_changes_meanwhile(texts: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["texts"]
 
 
+def test_no_room_for_the_tokens(texts: Path, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(OSError) as raised:
+            tokenize([texts], ByteTokenizer(), tmp_path / "t")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert raised.value.filename == str(tmp_path / "t")
+    assert os.listdir(tmp_path) == ["texts"]
+
+
 def test_nothing_to_learn(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": ""}\n\n')
     with pytest.raises(ValueError, match=r"a\.jsonl: no tokens"):
