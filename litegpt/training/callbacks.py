@@ -5,13 +5,12 @@ import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from errno import ENOSPC
-from functools import partial
 from io import FileIO
+from itertools import takewhile
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from litegpt.formats import write_together
 from litegpt.text import Tokenizer
 
 if TYPE_CHECKING:
@@ -104,15 +103,14 @@ class JsonLines(Callback):
             self._file = None
 
     def _open(self, last_step: int) -> None:
-        """Goes on after the lines up to a step."""
-        kept = b""
+        """Goes on after the lines up to a step; what comes after them goes."""
+        kept = 0  # bytes
         if last_step > 0 and self._path.exists():
             lines = self._path.read_bytes().splitlines(keepends=True)
-            kept = b"".join(line for line in lines if _step_of(line) <= last_step)
+            kept = sum(map(len, takewhile(lambda line: _step_of(line) <= last_step, lines)))
+            os.truncate(self._path, kept)
         if self._file:
             self._file.close()
-        if kept:
-            write_together({self._path: partial(_write_bytes, kept)})
         self._file = FileIO(self._path, "a" if kept else "w")  # unbuffered
 
 
@@ -147,10 +145,6 @@ class Samples(JsonLines):
         written = trainer.model.generate(prompt, self._new_tokens, seed=trainer.config.seed)
         self.newest = record.step, self._tokenizer.decode(written[0])
         self.write(trainer, {"step": record.step, "text": self.newest[1]})
-
-
-def _write_bytes(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
 
 
 def _step_of(line: bytes) -> float:
