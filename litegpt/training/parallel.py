@@ -20,6 +20,7 @@ from litegpt.nn import Parameter
 from litegpt.text.extras import import_extra
 
 BUCKET = 4 << 20  # bytes of gradients sent at once: few messages, and the first one early
+_PROCESSORS = 1 << 13  # more than a machine has
 _HEAD_START = 1.0  # seconds that others leave rank 0 to name what all have stumbled over
 
 # How launchers tell their processes that there are several: MPICH and its kin, Open MPI, PMIx.
@@ -110,8 +111,11 @@ def _fair_threads(neighbours: Any) -> int:
 
     A processor that several ranks may use counts among them in equal parts.
     """
-    mine = np.zeros(os.cpu_count() or 1, np.int64)
-    mine[list(os.sched_getaffinity(0))] = 1
+    mine = np.zeros(_PROCESSORS, np.int64)
+    if hasattr(os, "sched_getaffinity"):
+        mine[list(os.sched_getaffinity(0))] = 1
+    else:
+        mine[: os.cpu_count() or 1] = 1
     holders = np.zeros_like(mine)
     neighbours.Allreduce(mine, holders)
     part = float((mine / np.maximum(holders, 1)).sum() / mine.sum())
