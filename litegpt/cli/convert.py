@@ -1,7 +1,6 @@
 """`litegpt convert`: a model written in another kind of file."""
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,10 @@ from litegpt.cli.output import say
 from litegpt.formats import GgufFile
 from litegpt.models import GPTModel, load_lora, merge_lora
 from litegpt.models.gguf_export import GGUF_DTYPES, save_gguf
-from litegpt.text import tokenizer_from_gguf
+from litegpt.text import load_tokenizer, tokenizer_from_gguf
+from litegpt.text.gguf_entries import gguf_entries
 from litegpt.text.gguf_vocabulary import WHOLE
-from litegpt.text.tokenizer_json import FILE_NAME, read_tokenizer_json
+from litegpt.text.tokenizer_json import FILE_NAME
 
 _BESIDE = (FILE_NAME, "tokenizer_config.json", "chat_template.jinja")
 _GGUF = ".gguf"
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.merge is not None:
             load_lora(model, arguments.merge)
             merge_lora(model)
-        entries = _tokenizer_entries(source)
+        entries = _tokenizer_entries(source, model.vocab_size)
         if to_gguf:
             save_gguf(model, destination, arguments.dtype or "float16", entries)
             carried = bool(entries)
@@ -76,15 +76,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tokenizer_entries(source: Path) -> dict[str, Any]:
+def _tokenizer_entries(source: Path, rows: int) -> dict[str, Any]:
     """The entries of a GGUF file that describe its tokenizer, or those for a directory's."""
     if source.is_file():
         metadata = GgufFile(source).metadata
         return {key: metadata[key] for key in metadata if key.startswith("tokenizer.")}
-    if not (source / FILE_NAME).is_file():
+    if not any((source / name).is_file() for name in (FILE_NAME, "vocab.json")):
         return {}
-    text = json.dumps(read_tokenizer_json(source), ensure_ascii=False)
-    return {"tokenizer.ggml.model": "none", WHOLE: text}
+    return gguf_entries(load_tokenizer(source), rows)
 
 
 def _tokenizer_into(directory: Path, source: Path, entries: dict[str, Any]) -> bool:

@@ -14,8 +14,8 @@ from litegpt.text.tokenizer import Tokenizer
 from litegpt.text.tokenizer_json import parse_object
 
 # token_type of llama.cpp's llama_token_type
-_NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED = 1, 2, 3, 4
-_SPECIAL = (_UNKNOWN, _CONTROL)
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
+_SPECIAL = (UNKNOWN, CONTROL)
 
 # How text is cut before merging, by the regular expressions of the models' own tokenizer.json.
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -35,13 +35,12 @@ PRE_TOKENIZERS: dict[str, tuple[bool, str, bool]] = {
     "llama3": (False, _LLAMA3, True),
     "qwen2": (False, _QWEN2, False),
 }
-_NORMALIZED = {"qwen2"}  # to NFC, as the model's own tokenizer.json has it
-_WHOLE_WORDS_FIRST = {"llama-bpe", "llama3"}  # a word that is a token isn't merged to others
+NORMALIZED = {"qwen2"}  # to NFC, as the model's own tokenizer.json has it
+WHOLE_WORDS_FIRST = {"llama-bpe", "llama3"}  # a word that is a token isn't merged to others
 
 
-WHOLE = (
-    "tokenizer.huggingface.json"  # a tokenizer.json as text, for kinds that GGUF has no keys for
-)
+# A tokenizer.json as text, for kinds that GGUF has no keys for, or that need no package.
+WHOLE = "tokenizer.huggingface.json"
 
 
 def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
@@ -50,16 +49,16 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
     ValueError naming the key that is missing, contradicts another, or asks for what isn't
     supported.
     """
-    kind = _text(metadata, "tokenizer.ggml.model")
-    if kind in _BACKENDS:
-        with _uncollected():
-            return _from_tokens(metadata, _BACKENDS[kind])
     if text := _text(metadata, WHOLE):
         return tokenizer_from_json(parse_object(text, WHOLE), WHOLE)
-    allowed = ", ".join(map(repr, _BACKENDS))
-    raise ValueError(
-        f"tokenizer.ggml.model {kind!r} isn't supported (supported: {allowed}, or {WHOLE})"
-    )
+    kind = _text(metadata, "tokenizer.ggml.model")
+    if kind not in _BACKENDS:
+        allowed = ", ".join(map(repr, _BACKENDS))
+        raise ValueError(
+            f"tokenizer.ggml.model {kind!r} isn't supported (supported: {allowed}, or {WHOLE})"
+        )
+    with _uncollected():
+        return _from_tokens(metadata, _BACKENDS[kind])
 
 
 @contextmanager
@@ -80,10 +79,10 @@ def _from_tokens(metadata: Mapping[str, Any], make_backend: Any) -> SubwordToken
     vocabulary = dict(zip(tokens, range(len(tokens)), strict=True))
     if len(vocabulary) != len(tokens):
         raise ValueError("tokenizer.ggml.tokens holds a token twice")
-    types = _numbers(metadata, "tokenizer.ggml.token_type", len(tokens), _NORMAL)
+    types = _numbers(metadata, "tokenizer.ggml.token_type", len(tokens), NORMAL)
     package = tokenizers_package()
     backend, bos = make_backend(package, metadata, vocabulary, types)
-    added = np.flatnonzero(np.isin(types, (*_SPECIAL, _USER_DEFINED)))
+    added = np.flatnonzero(np.isin(types, (*_SPECIAL, USER_DEFINED)))
     backend.add_tokens([
         package.AddedToken(tokens[i], special=int(types[i]) in _SPECIAL, normalized=False)
         for i in added
@@ -108,13 +107,13 @@ def _bytes_of_gpt2(
         raise ValueError(f"tokenizer.ggml.pre {pre!r} isn't supported (supported: {allowed})")
     merges = _merges(_texts(metadata, "tokenizer.ggml.merges"))
     try:
-        whole_words_first = pre in _WHOLE_WORDS_FIRST
+        whole_words_first = pre in WHOLE_WORDS_FIRST
         model = package.models.BPE(vocabulary, merges, ignore_merges=whole_words_first)
     except Exception as error:
         raise ValueError(f"tokenizer.ggml.merges: {error}") from None
     backend = byte_level(model)
     backend.pre_tokenizer = _pre_tokenizer(package, pre)
-    if pre in _NORMALIZED:
+    if pre in NORMALIZED:
         backend.normalizer = package.normalizers.NFC()
     return backend, PRE_TOKENIZERS[pre][2]
 
@@ -124,7 +123,7 @@ def _pieces_of_llama(
 ) -> tuple[Any, bool]:
     """The same."""
     scores = _numbers(metadata, "tokenizer.ggml.scores", len(vocabulary), 0.0)
-    unknown = next((token for token, i in vocabulary.items() if types[i] == _UNKNOWN), None)
+    unknown = next((token for token, i in vocabulary.items() if types[i] == UNKNOWN), None)
     space_first = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
     return sentencepiece_backend(package, vocabulary, scores, unknown, space_first), True
 

@@ -9,7 +9,14 @@ import pytest
 
 from litegpt.formats import GgufFile
 from litegpt.formats.gguf_write import write_gguf
-from litegpt.text import SubwordTokenizer, tokenizer_from_gguf
+from litegpt.text import (
+    ByteTokenizer,
+    CharTokenizer,
+    SubwordTokenizer,
+    load_tokenizer,
+    tokenizer_from_gguf,
+)
+from litegpt.text.gguf_entries import gguf_entries
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -135,3 +142,47 @@ def test_ids_of_sentencepiece(data_dir: Path, tmp_path: Path) -> None:
     assert ours.encode(text).tolist() == made.encode(text)
     assert ours.decode(made.encode(text)) == text
     assert ours.encode(text).tolist() == _llama_cpp(metadata, tmp_path)(text)
+
+
+TEXT = "to be, or not to be? 1234 \n\n It's 5 o'clock — née 🙂 " * 9
+
+
+@pytest.mark.parametrize("pre", ["gpt-2", "smollm", "llama-bpe", "qwen2"])
+def test_a_tokenizer_is_written_as_it_is_read(tmp_path: Path, pre: str) -> None:
+    """Through a directory too, with what stands around the tokens; the model has rows to spare."""
+    trained = SubwordTokenizer.from_text(TEXT, 300).to_json()["model"]
+    count = len(trained["vocab"])
+    metadata = {
+        "tokenizer.ggml.model": "gpt2",
+        "tokenizer.ggml.pre": pre,
+        "tokenizer.ggml.tokens": sorted(trained["vocab"], key=trained["vocab"].__getitem__),
+        "tokenizer.ggml.token_type": [CONTROL] + [NORMAL] * (count - 1),
+        "tokenizer.ggml.merges": [" ".join(pair) for pair in trained["merges"]],
+        "tokenizer.ggml.add_bos_token": True,
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 0,
+        "tokenizer.ggml.eot_token_id": 3,
+        "tokenizer.chat_template": "{{ messages }}",
+    }
+    tokenizer_from_gguf(metadata).save(tmp_path)
+    entries = gguf_entries(load_tokenizer(tmp_path), count + 4)
+    types = entries.pop("tokenizer.ggml.token_type")
+    assert types.dtype == np.int32
+    assert types.tolist() == [*metadata.pop("tokenizer.ggml.token_type"), *[5] * 4]
+    tokens = entries.pop("tokenizer.ggml.tokens")
+    assert tokens[:count] == metadata.pop("tokenizer.ggml.tokens") and len(set(tokens)) == count + 4
+    assert entries == metadata
+
+
+def test_other_tokenizers_are_written_whole() -> None:
+    for tokenizer in (CharTokenizer.from_text(TEXT), tokenizer_from_gguf(_vocabulary())):
+        entries = gguf_entries(tokenizer, 300)
+        assert entries.keys() == {"tokenizer.ggml.model", "tokenizer.huggingface.json"}
+        assert tokenizer_from_gguf(entries).encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
+
+
+def test_bytes_are_written_for_llama_cpp_too(tmp_path: Path) -> None:
+    entries = gguf_entries(ByteTokenizer(), 256)
+    assert isinstance(tokenizer_from_gguf(entries), ByteTokenizer)
+    theirs = _llama_cpp(entries, tmp_path)
+    assert theirs(EVERYTHING) == list(EVERYTHING.encode())
