@@ -167,7 +167,7 @@ def _complete(arguments: argparse.Namespace, rows: int) -> TrainConfig:
     for name, value in {
         "max_steps": steps,
         "learning_rate": rate,
-        "warmup_steps": steps // 10,
+        "warmup_steps": min(100, -(-per_pass // 3)),
         "eval_interval": per_pass,
         "save_interval": per_pass,
     }.items():

@@ -66,9 +66,7 @@ def test_what_does_not_fit_is_not_measured(litegpt: Callable, tmp_path: Path) ->
 def test_mistakes(litegpt: Callable, refused: Callable, model: Path) -> None:
     refused(litegpt("estimate", model / "other"), [str(model / "other")])
     for flags, named in (
-        (("--lora-r", 3), ["--lora-r is for --lora"]),
         (("--lora", "--lora-targets", "nothing"), ["no dense layer is called 'nothing'", "q_proj"]),
         (("--max-seq-len", 33), ["--max-seq-len must be from 1 to the model's 32, not 33"]),
-        (("--freeze", "no.*"), ["no parameter is called 'no.*'"]),
     ):
         refused(litegpt("estimate", model, *flags), named)
