@@ -10,7 +10,7 @@ import numpy as np
 from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.output import say
 from litegpt.formats import GgufFile
-from litegpt.models import GPTModel, load_lora, merge_lora
+from litegpt.models import GPTModel, hub, load_lora, merge_lora
 from litegpt.models.gguf_export import GGUF_DTYPES, save_gguf
 from litegpt.text import load_tokenizer, tokenizer_from_gguf
 from litegpt.text.gguf_entries import gguf_entries
@@ -55,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     if destination.exists() and source.exists() and destination.samefile(source):
         raise InputError(f"{destination}: SRC and DEST are the same")
     with bad_values():
-        model = GPTModel.from_pretrained(arguments.source, "float32")
+        source = hub.local(source)
+        model = GPTModel.from_pretrained(source, "float32")
         if arguments.merge is not None:
             load_lora(model, arguments.merge)
             merge_lora(model)

@@ -62,9 +62,7 @@ class TextModel:
             if dtype is not None:
                 made.model.quantize(dtype)
             return made
-        path = Path(path)
-        if not path.exists() and hub.is_name(path.as_posix()):
-            path = hub.fetch(path.as_posix())
+        path = hub.local(Path(path))
         if not path.is_file():
             return cls(GPTModel.from_pretrained(path, dtype), load_tokenizer(path))
         file = pretrained.open_gguf(path)

@@ -9,6 +9,11 @@ _FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "*.json", 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
+def local(path: Path) -> Path:
+    """The path itself, or, where there is none and it reads as owner/name, what the hub has."""
+    return fetch(path.as_posix()) if not path.exists() and is_name(path.as_posix()) else path
+
+
 def is_name(name: str) -> bool:
     """Whether it reads as owner/name."""
     return _NAME.fullmatch(name) is not None

@@ -122,8 +122,7 @@ def _config(family: Family | GgufFamily, options: dict[str, Any], own: JsonField
 def load(make: "type[GPTModel]", path: Path, dtype: str | None, share: bool) -> "GPTModel":
     """See GPTModel.from_pretrained."""
     _check_dtype(dtype)
-    if not path.exists() and hub.is_name(path.as_posix()):
-        path = hub.fetch(path.as_posix())
+    path = hub.local(path)
     if path.is_file():
         return load_gguf(make, open_gguf(path), dtype)
     if not path.is_dir():

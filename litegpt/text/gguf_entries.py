@@ -24,7 +24,10 @@ def gguf_entries(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
 
     Byte-level encodings that cut text in one of the ways of PRE_TOKENIZERS are written token by
     token, as llama.cpp reads them; others, which GGUF has no keys for, as a tokenizer.json.
+    ValueError if the tokenizer has more tokens than rows.
     """
+    if tokenizer.vocab_size > rows:
+        raise ValueError(f"the model has {rows} tokens, its tokenizer {tokenizer.vocab_size}")
     content = tokenizer.to_json()
     whole = {WHOLE: json.dumps(content, ensure_ascii=False)}
     pre = _pre_tokenizer(content)

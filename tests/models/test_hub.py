@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litegpt import GPTModel
+from litegpt import CharTokenizer, GPTModel
 
 pytest.importorskip("huggingface_hub", reason="huggingface-hub isn't installed")
 
 LOAD = """
 import sys
-from litegpt import GPTModel
+from litegpt import CharTokenizer, GPTModel
 try:
     print(GPTModel.from_pretrained(sys.argv[1])([1, 2, 3]).tobytes().hex())
 except OSError as error:
@@ -31,10 +31,16 @@ def _load(name: str, cache: Path, folder: Path, **environment: str) -> str:
         text=True,
         check=True,
         cwd=folder,
-        env=os.environ
-        | {"HF_HUB_CACHE": str(cache), "HF_ENDPOINT": "http://127.0.0.1:9"}
-        | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment},
+        env=_environment(cache, environment),
     ).stdout.strip()
+
+
+def _environment(cache: Path, changes: dict[str, str]) -> dict[str, str]:
+    return (
+        dict(os.environ)
+        | {"HF_HUB_CACHE": str(cache), "HF_ENDPOINT": "http://127.0.0.1:9"}
+        | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **changes}
+    )
 
 
 def test_offline(tmp_path: Path) -> None:
@@ -53,6 +59,15 @@ def test_the_cache_and_what_comes_before_it(make_model: Any, tmp_path: Path) -> 
     wanted = model([1, 2, 3]).tobytes().hex()
     offline = {"HF_HUB_OFFLINE": "1"}
     assert _load("owner/name", tmp_path / "cache", tmp_path, **offline) == wanted
+    CharTokenizer("abc").save(repository / "snapshots" / commit)
+    converted = subprocess.run(
+        [sys.executable, "-m", "litegpt", "convert", "owner/name", "m.gguf"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=_environment(tmp_path / "cache", offline),
+    )
+    assert converted.returncode == 0 and "without" not in converted.stdout, converted.stderr
     other = make_model("gpt2").eval()
     other.save_pretrained(tmp_path / "owner" / "name")  # a path goes first
     wanted = other([1, 2, 3]).tobytes().hex()

@@ -181,6 +181,11 @@ def test_other_tokenizers_are_written_whole() -> None:
         assert tokenizer_from_gguf(entries).encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
 
 
+def test_a_tokenizer_with_more_tokens_than_the_model() -> None:
+    with pytest.raises(ValueError, match="the model has 255 tokens, its tokenizer 256"):
+        gguf_entries(ByteTokenizer(), 255)
+
+
 def test_bytes_are_written_for_llama_cpp_too(tmp_path: Path) -> None:
     entries = gguf_entries(ByteTokenizer(), 256)
     assert isinstance(tokenizer_from_gguf(entries), ByteTokenizer)
