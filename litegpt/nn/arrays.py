@@ -1,6 +1,7 @@
 """What users hand in, as kernels take it: converted once, here, and nowhere below."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -26,3 +27,21 @@ def token_ids(ids: ArrayLike) -> np.ndarray:
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"ids must be integers, not {array.dtype}")
     return np.ascontiguousarray(array, IDS)
+
+
+def check_fit(what: str, own: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> None:
+    """ValueError listing all names and shapes of the given arrays that aren't those of our own.
+
+    Without strict, names that only one side has don't matter.
+    """
+    problems = []
+    if strict:
+        problems += [f"missing {name}" for name in own if name not in given]
+        problems += [f"unexpected {name}" for name in given if name not in own]
+    problems += [
+        f"{name} has shape {given[name].shape}, not {array.shape}"
+        for name, array in own.items()
+        if name in given and given[name].shape != array.shape
+    ]
+    if problems:
+        raise ValueError(f"{what} doesn't fit: " + "; ".join(problems))

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from litegpt.nn.arrays import check_fit
 from litegpt.nn.parameter import Parameter
 
 
@@ -134,17 +135,7 @@ class Module:
         """
         parameters = dict(self.named_parameters())
         arrays = {name: np.asarray(value) for name, value in state.items()}
-        problems = []
-        if strict:
-            problems += [f"missing {name}" for name in parameters if name not in arrays]
-            problems += [f"unexpected {name}" for name in arrays if name not in parameters]
-        problems += [
-            f"{name} has shape {arrays[name].shape}, not {parameter.shape}"
-            for name, parameter in parameters.items()
-            if name in arrays and arrays[name].shape != parameter.shape
-        ]
-        if problems:
-            raise ValueError("state_dict doesn't fit: " + "; ".join(problems))
+        check_fit("state_dict", parameters, arrays, strict)
         for name in arrays.keys() & parameters.keys():
             parameters[name].check_trainable()
         for name, parameter in parameters.items():

@@ -7,6 +7,7 @@ import numpy as np
 
 from litegpt import kernels
 from litegpt.nn import Parameter
+from litegpt.nn.arrays import check_fit
 from litegpt.nn.parameter import check_any_trainable
 
 
@@ -70,15 +71,7 @@ class Optimizer(ABC):
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Copies a state_dict in. ValueError if names or shapes differ; all is as it was then."""
         own = self.state_dict()
-        problems = [f"missing {name}" for name in own if name not in state]
-        problems += [f"unexpected {name}" for name in state if name not in own]
-        problems += [
-            f"{name} has shape {state[name].shape}, not {array.shape}"
-            for name, array in own.items()
-            if name in state and state[name].shape != array.shape
-        ]
-        if problems:
-            raise ValueError("the optimizer's state doesn't fit: " + "; ".join(problems))
+        check_fit("the optimizer's state", own, state, strict=True)
         for name, array in own.items():
             array[...] = state[name]
         self.steps = int(state["steps"])

@@ -6,33 +6,20 @@ The models are transformers' GPT2LMHeadModel and LlamaForCausalLM in float64, th
 torch.optim.AdamW. Gradients come back through the file that transformers writes.
 """
 
-import importlib.util
 import json
 import sys
 import tempfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+import regenerate
 
 from litegpt import AdamW, GPTModel
 
 GOLDEN = Path(__file__).with_name("pytorch.json")
 STEPS = 10
 RECIPE = {"learning_rate": 0.02, "beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.1}
-
-
-def beside(name: str) -> ModuleType:
-    """A module of this folder."""
-    spec = importlib.util.spec_from_file_location(f"golden_{name}", Path(__file__).with_name(name))
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-regenerate = beside("regenerate.py")
 
 
 def ours(model: GPTModel) -> dict[str, Any]:

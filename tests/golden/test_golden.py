@@ -1,25 +1,12 @@
 """The golden run: what a fixed tiny model computes stays what it was, on every rung."""
 
-import importlib.util
 import json
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import regenerate
 
-
-def _regenerate() -> ModuleType:
-    path = Path(__file__).with_name("regenerate.py")
-    spec = importlib.util.spec_from_file_location("regenerate_golden", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-regenerate = _regenerate()
 GOLDEN: dict[str, Any] = json.loads(regenerate.GOLDEN.read_text())
 
 

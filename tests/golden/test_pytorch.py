@@ -1,25 +1,12 @@
 """Ten losses and all gradients are PyTorch's: as it gave them once, and as it gives them now."""
 
-import importlib.util
 import json
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import pytorch
 
-
-def _pytorch() -> ModuleType:
-    path = Path(__file__).with_name("pytorch.py")
-    spec = importlib.util.spec_from_file_location("golden_pytorch", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-pytorch = _pytorch()
 FAMILIES = pytorch.regenerate.FAMILIES
 
 
