@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from litegpt.models import GPTModel
-from litegpt.training import Record, TextWindows, TrainConfig, Trainer
+from litegpt.training import Callback, Record, TextWindows, TrainConfig, Trainer
 
 TEXT = np.array(list(b"the cat sat on the mat, and the dog on the log. " * 40)) % 32
 
@@ -23,6 +23,23 @@ def small_trainer(dropout: float = 0.2, text: np.ndarray = TEXT, **options: Any)
     } | options  # fmt: skip
     model = GPTModel(32, 16, 2, 2, 16, dropout=dropout, seed=0)
     return Trainer(model, TextWindows(text, 16), TrainConfig(**settings), **arguments)
+
+
+class At(Callback):
+    """Does something after a step."""
+
+    def __init__(self, step: int, what: Callable[[Trainer], object] = Trainer.stop) -> None:
+        self.step, self.what = step, what
+
+    def on_step(self, trainer: Trainer) -> None:
+        if trainer.step == self.step:
+            self.what(trainer)
+
+
+@pytest.fixture
+def at() -> type[At]:
+    """at(step): a callback that stops the run then; at(step, what): calls what with its trainer."""
+    return At
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def weights(trainer: Trainer) -> dict[str, bytes]:
     return {name: a.tobytes() for name, a in trainer.model.state_dict().items()}
 
 
-def test_a_spike_stops_before_the_weights_are_touched(tmp_path) -> None:
+def test_a_spike_stops_before_the_weights_are_touched(at, tmp_path) -> None:
     trainer = make(Bad(), checkpoints=Checkpoints(tmp_path))
     with pytest.raises(DivergenceError, match=r"^step 41: loss \d\.\d+, where about \d\.\d+ was"):
         trainer.fit()
@@ -57,18 +57,9 @@ def test_a_spike_stops_before_the_weights_are_touched(tmp_path) -> None:
     stored = GPTModel.from_pretrained(tmp_path / "checkpoints" / "step-000040")
     assert {n: a.tobytes() for n, a in stored.state_dict().items()} == weights(trainer)
     clean = make(Bad(0), max_steps=60)
-    clean.callbacks = [Stop(40)]
+    clean.callbacks = [at(40)]
     clean.fit()
     assert weights(clean) == weights(trainer)
-
-
-class Stop(Callback):
-    def __init__(self, step: int) -> None:
-        self.at = step
-
-    def on_step(self, trainer: Trainer) -> None:
-        if trainer.step == self.at:
-            trainer.stop()
 
 
 def test_a_spike_is_ignored_if_asked() -> None:
@@ -109,9 +100,9 @@ def test_a_rollback_goes_on_with_other_data(tmp_path) -> None:
     assert same == [10, 20, 25, 30]  # from there on other data
 
 
-def test_rollbacks_are_bounded_also_over_resumptions(tmp_path) -> None:
+def test_rollbacks_are_bounded_also_over_resumptions(at, tmp_path) -> None:
     settings = {"on_spike": "rollback", "max_rollbacks": 2}
-    first = make(Bad(), (Stop(39),), Checkpoints(tmp_path), **settings)
+    first = make(Bad(), (at(39),), Checkpoints(tmp_path), **settings)
     first.fit()
     story = Story()
     again = make(Bad(), (story,), Checkpoints(tmp_path), **settings)

@@ -94,26 +94,20 @@ def test_a_machine_that_slows_down_gets_fewer_steps(make_run, monkeypatch) -> No
     assert records[-1].lr < 2e-4
 
 
-def test_the_plan_is_kept_and_so_are_the_bits(make_run, everything, monkeypatch, tmp_path) -> None:
+def test_the_plan_is_kept_and_so_are_the_bits(
+    at, make_run, everything, monkeypatch, tmp_path
+) -> None:
     def run(folder: str, *splits: int) -> Trainer:
         for split in (*splits, 0):
             clock = Clock(monkeypatch)
             trainer = make_run(
-                checkpoints=Checkpoints(tmp_path / folder), callbacks=[At(split)], max_time=200.0,
+                checkpoints=Checkpoints(tmp_path / folder), callbacks=[at(split)], max_time=200.0,
                 **SLOW,
             )  # fmt: skip
             trainer.resume()
             clock.watch(trainer)
             trainer.fit()
         return trainer
-
-    class At(Callback):
-        def __init__(self, step: int) -> None:
-            self.step = step
-
-        def on_step(self, trainer: Trainer) -> None:
-            if trainer.step == self.step:
-                trainer.stop()
 
     whole, parts = run("whole"), run("parts", 60, 110)
     assert parts.last_step == whole.last_step == whole.step

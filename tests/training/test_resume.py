@@ -11,30 +11,17 @@ from litegpt.models import GPTModel, LoRAConfig, add_lora, load_lora, save_lora
 from litegpt.training import Callback, Checkpoints, JsonLinesLog, Trainer
 
 
-class At(Callback):
-    """Does something after a step."""
-
-    def __init__(self, step: int, what) -> None:
-        self.step, self.what = step, what
-
-    def on_step(self, trainer: Trainer) -> None:
-        if trainer.step == self.step:
-            self.what(trainer)
-
-
 @pytest.mark.parametrize(
     "split, optimizer",
     [(n, "adamw") for n in (1, 2, 3, 4, 5, 9, 10, 13, 16, 19)] + [(7, "muon"), (14, "lion")],
 )
 def test_n_steps_and_the_rest_are_all_steps(
-    split, optimizer, make_run, everything, losses, tmp_path
+    at, split, optimizer, make_run, everything, losses, tmp_path
 ) -> None:
     """Ten split points, before, at and after evaluations, records and checkpoints; dropout on."""
     whole = make_run(optimizer=optimizer)
     whole.fit()
-    first = make_run(
-        optimizer=optimizer, checkpoints=Checkpoints(tmp_path), callbacks=[At(split, Trainer.stop)]
-    )
+    first = make_run(optimizer=optimizer, checkpoints=Checkpoints(tmp_path), callbacks=[at(split)])
     first.fit()
     assert first.step == split
     second = make_run(optimizer=optimizer, checkpoints=Checkpoints(tmp_path))
@@ -46,12 +33,12 @@ def test_n_steps_and_the_rest_are_all_steps(
 
 @pytest.mark.parametrize("step", [3, 4, 5, 15, 20])
 def test_an_interrupt_before_a_step_is_settled(
-    step, make_run, everything, losses, tmp_path, ctrl_c
+    at, step, make_run, everything, losses, tmp_path, ctrl_c
 ) -> None:
     """Ctrl-C comes after the step, before its evaluation, record and checkpoint."""
     whole = make_run()
     whole.fit()
-    interrupt = At(step, lambda trainer: signal.raise_signal(signal.SIGINT))
+    interrupt = at(step, lambda trainer: signal.raise_signal(signal.SIGINT))
     log = JsonLinesLog(tmp_path / "log.jsonl")
     first = make_run(checkpoints=Checkpoints(tmp_path), callbacks=[log, interrupt])
     with pytest.raises(KeyboardInterrupt):
@@ -67,19 +54,19 @@ def test_an_interrupt_before_a_step_is_settled(
     ]
 
 
-def test_accumulated_steps_resume_too(make_run, everything, tmp_path) -> None:
+def test_accumulated_steps_resume_too(at, make_run, everything, tmp_path) -> None:
     whole = make_run(accumulate=3, batch_size=2)
     whole.fit()
     options = {"accumulate": 3, "batch_size": 2, "checkpoints": Checkpoints(tmp_path)}
-    make_run(**options, callbacks=[At(7, Trainer.stop)]).fit()
+    make_run(**options, callbacks=[at(7)]).fit()
     second = make_run(**options)
     second.resume()
     second.fit()
     assert everything(second) == everything(whole)
 
 
-def test_what_differs_is_named(make_run, tmp_path) -> None:
-    make_run(checkpoints=Checkpoints(tmp_path), callbacks=[At(6, Trainer.stop)]).fit()
+def test_what_differs_is_named(at, make_run, tmp_path) -> None:
+    make_run(checkpoints=Checkpoints(tmp_path), callbacks=[at(6)]).fit()
     other = {"learning_rate": 2e-2, "batch_size": 8, "dropout": 0.1}
     with pytest.raises(ValueError) as raised:
         make_run(**other, checkpoints=Checkpoints(tmp_path)).resume()
@@ -92,13 +79,13 @@ def test_what_differs_is_named(make_run, tmp_path) -> None:
         make_run(text=text, checkpoints=Checkpoints(tmp_path)).resume()
 
 
-def test_adapters_go_on_with_their_own_model_alone(make_run, everything, tmp_path) -> None:
+def test_adapters_go_on_with_their_own_model_alone(at, make_run, everything, tmp_path) -> None:
     def run(base: int, **options) -> Trainer:
         model = GPTModel(32, 16, 1, 2, 16, dropout=0.1, seed=base)
         add_lora(model, LoRAConfig(r=2), seed=0)
         files = {"save_model": partial(save_lora, base="base"), "load_model": load_lora}
         checkpoints = Checkpoints(tmp_path / str(options), **files)
-        callbacks = [At(options.pop("stop", 0), Trainer.stop)]
+        callbacks = [at(options.pop("stop", 0))]
         return Trainer(model, make_run().data, make_run().config, callbacks, checkpoints)
 
     whole, first, second, other = run(1), run(1, stop=7), run(1, stop=7), run(2, stop=7)
