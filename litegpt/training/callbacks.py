@@ -142,9 +142,14 @@ class Samples(JsonLines):
             return
         inputs = next(iter(trainer.data.validation_batches(1, 1)))[0]  # (1, T)
         prompt = inputs[:, : self._prompt_tokens]
-        written = trainer.model.generate(prompt, self._new_tokens, seed=trainer.config.seed)
-        self.newest = record.step, self._tokenizer.decode(written[0])
-        self.write(trainer, {"step": record.step, "text": self.newest[1]})
+        try:
+            written = trainer.model.generate(prompt, self._new_tokens, seed=trainer.config.seed)
+            text = self._tokenizer.decode(written[0])
+        except (ValueError, LookupError) as error:  # a vocabulary with more ids than the tokenizer
+            trainer.notice(f"what the model writes can't be shown: {error}")
+            return
+        self.newest = record.step, text
+        self.write(trainer, {"step": record.step, "text": text})
 
 
 def _step_of(line: bytes) -> float:
