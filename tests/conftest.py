@@ -139,7 +139,7 @@ def pytest_report_header() -> list[str]:
     forced = " (LITEGPT_BACKEND)" if FORCED else ""
     oracles = [
         f"{name}: {'installed' if importlib.util.find_spec(name) else 'absent, its tests skip'}"
-        for name in ("torch", "transformers")
+        for name in ("torch", "transformers", "mpi4py")
     ]
     return [
         f"litegpt rungs: {', '.join(tested_backends())}{forced}{absent}; "
