@@ -1,4 +1,4 @@
-"""The rungs that benchmarks loop over, and the rate beside each time."""
+"""The rungs that benchmarks loop over; the rate and the share of the limit beside each time."""
 
 import os
 from collections.abc import Iterator
@@ -29,11 +29,13 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(optionalhook=True, wrapper=True)
 def pytest_benchmark_group_stats() -> Any:
-    """In the table on the terminal, a benchmark's name ends with its rate."""
+    """In the table on the terminal, a benchmark's name is its rate and the share of the limit."""
     groups = yield
     for _, benchmarks in groups:
         for row in benchmarks:
             info = row["extra_info"]
             if "rate" in info:
                 row["name"] = f"{info['backend']}: {info['rate']:,.4g} {info['unit']}"
+            if "share" in info:
+                row["name"] += f", {info['share']:.0%} of the limit"
     return groups

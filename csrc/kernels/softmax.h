@@ -26,21 +26,25 @@ INLINE void softmax_row(const float *x, const float *m, lg_size n, float *y) {
                 top = max_vf(top, masked_part(x, m, i, left)));
     float largest = largest_vf(top);
     vf shift = splat(largest == -INFINITY ? 0 : largest);
-    vf total = splat(0);
-    FOR_VECTORS(
-        n, i,
-        {
-            vf e = exp_vf(masked(x, m, i) - shift);
-            total += e;
-            store(y + i, e);
-        },
-        {
-            vf e = exp_vf(masked_part(x, m, i, left) - shift);
-            total += e;
-            store_part(y + i, e, left);
-        });
-    float sum = sum_vf(total);
-    vf scale = splat(sum == 0 ? 1 : 1 / sum);
+    double sum = 0;
+    for (lg_size first = 0; first < n; first += SUM_BLOCK) {
+        const lg_size last = first + SUM_BLOCK < n ? first + SUM_BLOCK : n;
+        vf total = splat(0);
+        FOR_VECTORS(
+            last - first, j,
+            {
+                vf e = exp_vf(masked(x, m, first + j) - shift);
+                total += e;
+                store(y + first + j, e);
+            },
+            {
+                vf e = exp_vf(masked_part(x, m, first + j, left) - shift);
+                total += e;
+                store_part(y + first + j, e, left);
+            });
+        sum += (double)sum_vf(total);
+    }
+    vf scale = splat(sum == 0 ? 1 : 1 / (float)sum);
     FOR_VECTORS(n, i, store(y + i, load(y + i) * scale),
                 store_part(y + i, load_part(y + i, left, 0) * scale, left));
 }

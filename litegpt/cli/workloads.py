@@ -29,6 +29,7 @@ class Workload:
     check: Callable[[], str]  # "", or how the current rung's result is wrong
     wanted_ratio: float | None = None  # compiled over NumPy
     wanted_rate: float | None = None  # in unit
+    moved: float = 0.0  # bytes, at least
 
 
 def kernel_workloads(quick: bool) -> Iterator[Workload]:
@@ -44,10 +45,11 @@ def kernel_workload(case: Case, label: str, size: Any, wanted: float | None = No
     arguments = case.arguments(size)
     with np.errstate(all="ignore"):
         outputs = case.run(kernels, arguments)
+    moved = case.bytes_moved(arguments, outputs)
     if case.flops:
         amount, unit = case.flops(arguments), "GFLOP/s"
     else:
-        amount, unit = case.bytes_moved(arguments, outputs), "GB/s"
+        amount, unit = moved, "GB/s"
     # what is updated in place goes on from call to call, and has its own copy here
     own = {key: arguments[key].copy() for key in case.updates if arguments[key] is not None}
 
@@ -58,7 +60,8 @@ def kernel_workload(case: Case, label: str, size: Any, wanted: float | None = No
         with np.errstate(all="ignore"):
             return case.disagreement(arguments, case.run(kernels, arguments))
 
-    return Workload(case.kernel, label, call, amount * 1e-9, unit, check, wanted)
+    rate = amount * 1e-9
+    return Workload(case.kernel, label, call, rate, unit, check, wanted, moved=moved)
 
 
 def model_workloads() -> Iterator[Workload]:
