@@ -18,6 +18,7 @@ FLOORS = {
     "generation": 4,
     "training": 4,
     "pictures": 4,
+    "box": 1,  # data
     "": 4.5,  # litegpt itself, which shows the names of the floors below the command line
     "cli": 5,
     "__main__": 6,

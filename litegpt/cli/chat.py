@@ -19,7 +19,7 @@ def add_parser(verbs: Any) -> None:
         description=f"A conversation, line by line, by the model's own chat template. {_HELP}.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add_model(parser)
+    add_model(parser, default=None, required=True)
     parser.add_argument(
         "--system", metavar="TEXT", default=argparse.SUPPRESS, help="how the model is to answer"
     )

@@ -59,7 +59,7 @@ def add_parser(verbs: Any) -> None:
         metavar="PATH",
         help=f"{PATHS_HELP}; or a directory that `litegpt tokenize` wrote",
     )
-    add_model(parser)
+    add_model(parser, default=None, required=True)
     add_out(parser)
     add_adapters(parser)
     add_data(parser)

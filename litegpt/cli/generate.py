@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from litegpt import box
 from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.formats.quant import FORMATS
 from litegpt.generation import TextModel
@@ -102,15 +103,18 @@ def sampling(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(arguments, name) for name in names}
 
 
-def add_model(parser: argparse.ArgumentParser, required: bool = True) -> None:
+def add_model(
+    parser: argparse.ArgumentParser, default: str | None = box.NAME, required: bool = False
+) -> None:
     """The flags of which model is read, and how."""
     parser.add_argument(
         "--model",
         required=required,
         type=Path,
         metavar="PATH",
-        default=argparse.SUPPRESS,
-        help="a directory (of `litegpt train`, of transformers), a GGUF file, or owner/name",
+        default=argparse.SUPPRESS if default is None else Path(default),
+        help="a directory (of `litegpt train`, of transformers), a GGUF file, owner/name, or "
+        f"{box.NAME}: a small model that comes with litegpt",
     )
     parser.add_argument(
         "--dtype",
@@ -139,7 +143,7 @@ def load(arguments: argparse.Namespace) -> TextModel:
 
 def load_to_train(arguments: argparse.Namespace) -> TextModel:
     """The same, its weights as they are; InputError in one line for whatever is wrong with them."""
-    path = arguments.model
+    path = box.find(arguments.model)
     with bad_values():
         try:
             return TextModel.from_pretrained(

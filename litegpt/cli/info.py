@@ -23,7 +23,7 @@ def add_parser(verbs: Any) -> None:
         description="Version, backends available and chosen and why, threads, processor. With "
         "--model: its size in memory, and what rounding its weights has missed.",
     )
-    add_model(parser, required=False)
+    add_model(parser, default=None)
     parser.add_argument("--json", action="store_true", help="print a JSON object")
     parser.set_defaults(run=run)
 

@@ -83,10 +83,11 @@ def test_what_runs_and_what_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "right.md").write_text(
         "```console\n$ make demo\n$ litegpt --version\nlitegpt ...\n```\n\n"
         "<!-- not run: takes an hour -->\n```python\n1 / 0\n```\n\n"
+        "<!-- prints otherwise: tomorrow -->\n```console\n$ litegpt --version\nlitegpt 0\n```\n\n"
         "<!-- needs nosuchpackage -->\n```python\n1 / 0\n```\n"
     )
     done = _run(tmp_path / "right.md", tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
-        "right.md:9 left out: takes an hour\nright.md:14 left out: nosuchpackage isn't here\n"
+        "right.md:9 left out: takes an hour\nright.md:20 left out: nosuchpackage isn't here\n"
     )

@@ -107,7 +107,7 @@ def test_wheel_of_the_sdist_is_small_and_carries_the_kernels(sdist: Path, tmp_pa
     assert wheel is not None
     if not sysconfig.get_config_var("Py_GIL_DISABLED"):  # there is no Limited API there
         assert wheel.name == f"litegpt_cpu-{litegpt.__version__}-cp311-abi3-{platform}.whl"
-    assert wheel.stat().st_size <= 2_000_000
+    assert wheel.stat().st_size <= 4_000_000  # half of it is the model in the box
 
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -116,7 +116,8 @@ def test_wheel_of_the_sdist_is_small_and_carries_the_kernels(sdist: Path, tmp_pa
         metadata = email.message_from_bytes(archive.read(metadata_name))
         assert "litegpt = litegpt.cli:main" in archive.read(entry_points).decode()
     assert {name.partition("/")[0].rpartition(".")[2] for name in names} == {"litegpt", "dist-info"}
-    assert {"litegpt/py.typed", "litegpt/pictures/attention.js"} <= set(names)
+    carried = {"py.typed", "pictures/attention.js", "box/shakespeare.gguf"}
+    assert {f"litegpt/{name}" for name in carried} <= set(names)
     assert metadata["Version"] == litegpt.__version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "MIT"
