@@ -66,56 +66,77 @@ typedef struct {
 
 typedef int8_t vbytes __attribute__((vector_size(LG_VL)));
 
-/* A group of `count` activations of each of `rows` rows, rounded to codes: see activation_codes. */
-INLINE void round_group(const float *x, lg_size x_row, lg_size count, int rows, uint8_t *group) {
-    float padded[CODE_ROWS * GROUP];
-    if (count < GROUP) {
-        memset(padded, 0, sizeof padded);
-        for (int r = 0; r < rows; r++)
-            memcpy(padded + r * GROUP, x + r * x_row, sizeof(float) * (size_t)count);
-        x = padded;
-        x_row = GROUP;
-    }
-    int32_t most_bits[LG_VL] = {0}, sums[LG_VL] = {0}; /* of the rows */
-    for (int r = 0; r < rows; r++) {
-        vi largest = {0};
-        UNROLL for (int i = 0; i < GROUP; i += LG_VL) /* as integers: NaN is above infinity */
-            largest = max_vi(largest, bits(load(x + r * x_row + i)) & 0x7fffffff);
-        most_bits[r] = largest_vi(largest);
-    }
-    const vi magnitude = load_bytes(most_bits), finite = magnitude < 0x7f800000;
-    const vf most = (vf)magnitude;
-    vf inverse = splat(127.0f) / most;
-    const vi used = finite & (inverse <= splat(FLT_MAX)); /* else too small, or zero */
-    const vf scale = select_vf(finite, (vf)(bits(most / splat(127.0f)) & used), splat(NAN));
-    inverse = (vf)(bits(inverse) & used);
-    for (int r = 0; r < rows; r++) {
-        int8_t codes[GROUP];
-        vi sum = {0};
-        UNROLL for (int i = 0; i < GROUP; i += LG_VL) {
-            const vi code = nearest_vi(load(x + r * x_row + i) * inverse[r]) & used[r];
-            const vbytes narrow = __builtin_convertvector(code, vbytes);
-            memcpy(codes + i, &narrow, sizeof narrow);
-            sum += code;
+/* The activations of group g of a row; `padded` has room for them where K ends within the group. */
+INLINE const float *activations_of(const lg_code_product *p, lg_size row, lg_size g,
+                                   float *padded) {
+    const float *x = p->x + row * p->K + g * GROUP;
+    const lg_size left = p->K - g * GROUP;
+    if (left >= GROUP) return x;
+    memset(padded, 0, sizeof(float) * GROUP);
+    memcpy(padded, x, sizeof(float) * (size_t)left);
+    return padded;
+}
+
+/* Rounds a strip to codes: see activation_codes. Scales are computed for many at a time, which are
+   (group, row) in this order. */
+static void round_strip(const lg_code_product *p, lg_size row, int rows, uint8_t *strip) {
+    const lg_size items = p->groups * rows;
+    float padded[GROUP];
+    lg_size begin = 0; /* the group and row of the first */
+    int begin_row = 0;
+    for (lg_size first = 0; first < items; first += LG_VL) {
+        const int count = at_most(items - first, LG_VL);
+        lg_size g = begin;
+        int r = begin_row;
+        int32_t most_bits[LG_VL] = {0};
+        for (int i = 0; i < count; i++) {
+            const float *x = activations_of(p, row + r, g, padded);
+            vi largest = {0};
+            UNROLL for (int j = 0; j < GROUP; j += LG_VL) /* as integers: NaN is above infinity */
+                largest = max_vi(largest, bits(load(x + j)) & 0x7fffffff);
+            most_bits[i] = largest_vi(largest);
+            if (++r == rows) r = 0, g++;
         }
-        sums[r] = sum_vi(sum);
-        for (int q = 0; q < QUADS; q++) memcpy(group + 4 * (q * rows + r), codes + 4 * q, 4);
+        const vi magnitude = load_bytes(most_bits), finite = magnitude < 0x7f800000;
+        const vf most = (vf)magnitude, inverse = splat(127.0f) / most;
+        const vi used = finite & (inverse <= splat(FLT_MAX)); /* else too small, or zero */
+        const vf scale = select_vf(finite, (vf)(bits(most / splat(127.0f)) & used), splat(NAN));
+        float inverses[LG_VL], scales[LG_VL];
+        store(inverses, inverse);
+        store(scales, scale);
+        g = begin;
+        r = begin_row;
+        for (int i = 0; i < count; i++) {
+            const float *x = activations_of(p, row + r, g, padded);
+            uint8_t *group = strip + g * rows * CODE_BYTES + 4 * r;
+            int8_t codes[GROUP];
+            vi sum = {0};
+            UNROLL for (int j = 0; j < GROUP; j += LG_VL) {
+                const vi code = nearest_vi(load(x + j) * inverses[i]) & used[i];
+                const vbytes narrow = __builtin_convertvector(code, vbytes);
+                memcpy(codes + j, &narrow, sizeof narrow);
+                sum += code;
+            }
+            const int32_t total = sum_vi(sum);
+            for (int q = 0; q < QUADS; q++) memcpy(group + 4 * q * rows, codes + 4 * q, 4);
+            const float scaled_sum = scales[i] * (float)total;
+            const int32_t start = -SIGNED_EXCESS * total;
+            memcpy(group + GROUP * rows, &scales[i], 4);
+            memcpy(group + (GROUP + 4) * rows, &scaled_sum, 4);
+            memcpy(group + (GROUP + 8) * rows, &start, 4);
+            if (++r == rows) r = 0, g++;
+        }
+        begin = g;
+        begin_row = r;
     }
-    const vi sum = load_bytes(sums), start = sum * -SIGNED_EXCESS;
-    const vf scaled_sum = scale * __builtin_convertvector(sum, vf);
-    memcpy(group + GROUP * rows, &scale, 4 * (size_t)rows);
-    memcpy(group + (GROUP + 4) * rows, &scaled_sum, 4 * (size_t)rows);
-    memcpy(group + (GROUP + 8) * rows, &start, 4 * (size_t)rows);
 }
 
 static int round_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const lg_code_product *p = context;
     for (lg_size strip = begin; strip < end; strip++) {
         const lg_size row = strip * CODE_ROWS;
-        const int rows = at_most(p->M - row, CODE_ROWS);
-        for (lg_size g = 0; g < p->groups; g++)
-            round_group(p->x + row * p->K + g * GROUP, p->K, at_most(p->K - g * GROUP, GROUP), rows,
-                        p->codes + (row * p->groups + g * rows) * CODE_BYTES);
+        round_strip(p, row, at_most(p->M - row, CODE_ROWS),
+                    p->codes + row * p->groups * CODE_BYTES);
     }
     return LG_OK;
 }
