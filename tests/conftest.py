@@ -13,8 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from litegpt import kernels
+
+settings.register_profile("untimed", deadline=None)  # tests never time
+settings.load_profile("untimed")
 
 FORCED = os.environ.get("LITEGPT_BACKEND")
 ROOT = Path(__file__).resolve().parents[1]
