@@ -127,6 +127,20 @@ cdef class Program:
             raise IndexError("a recorded step met an id outside its table or a full cache")
         finish(status)
 
+    def step(self, ids, into, lengths):
+        """run(), with ids written `into` before, and 1 added to lengths after: int64, (B,) each."""
+        cdef size B = cnp.PyArray_DIM(lengths, 0) if is_array(lengths, cnp.NPY_INT64) else -1
+        cdef int64_t *plengths = integers(lengths, "lengths", B)
+        cdef int64_t *pinto = integers(into, "into", B)
+        ids = cnp.PyArray_GETCONTIGUOUS(ids)
+        cdef const int64_t *pids = integers(ids, "ids", B)
+        cdef size b
+        for b in range(B):
+            pinto[b] = pids[b]
+        self.run()
+        for b in range(B):
+            plengths[b] += 1
+
 
 cdef int perform(const Call *call, tuple arrays) except -1:
     """Calls a kernel, and records the call if this thread is recording."""

@@ -53,8 +53,8 @@ def generate(
     prompts = _prompts(prompt_ids)
     run = _Run(model, prompts, seed, max_new_tokens=max_new_tokens, temperature=temperature,
                top_k=top_k, top_p=top_p, **options)  # fmt: skip
-    new = [ids[:, None] for ids in run.tokens()]
-    grown = np.concatenate([np.empty((len(run.prompts), 0), np.int64), *new], axis=1)  # (B, new)
+    new = np.concatenate([np.empty(0, np.int64), *run.tokens()])  # (new B,)
+    grown = new.reshape(-1, len(run.prompts)).T  # (B, new)
     if len({len(prompt) for prompt in prompts}) == 1:
         return np.concatenate([np.stack(run.prompts), grown], axis=1)
     lengths = run.ending.lengths

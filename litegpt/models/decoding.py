@@ -24,15 +24,15 @@ class DecodingStep:
     def __init__(self, model: "GPTModel", cache: KVCache) -> None:
         self.model, self.cache = model, cache
         self.ids = np.zeros((cache.batch, 1), np.int64)
+        self._next = self.ids[:, 0]  # a view
         self.logits = np.empty((cache.batch, model.vocab_size), np.float32)
         self.program = kernels.new_program()
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:
-        self.ids[:, 0] = ids
         if self.program is not None and self.program.complete:
-            self.program.run()
-            self.cache.advance(1)
+            self.program.step(ids, self._next, self.cache.lengths)
         else:
+            self._next[:] = ids
             with self.program or nullcontext():
                 self.logits = self.model.next_logits(self.ids, self.cache)
         return self.logits

@@ -142,33 +142,31 @@ def test_what_a_killed_process_left_is_removed(finished, make_run, tmp_path) -> 
     assert sorted(os.listdir(folder)) == ["step-000020", "step-000024"]
 
 
-@pytest.fixture
-def file_limit():
-    """file_limit(bytes): no file of this process may be larger from now on (EFBIG)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 class Limited(Callback):
-    """Files can't be written after step 9, and can again after step `until`."""
+    """Files of this process can't be written after step 9, and can again after step `until`.
 
-    def __init__(self, limit: Callable[[int], None], until: int) -> None:
-        self.limit, self.until = limit, until
+    And after the block, which ends before pytest writes of the test: that may be to a file as well.
+    """
+
+    def __init__(self, until: int = 99) -> None:
+        self.until, self.before = until, resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def __enter__(self) -> "Limited":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
 
     def on_step(self, trainer: Trainer) -> None:
         if trainer.step in (9, self.until):
-            self.limit(4096 if trainer.step == 9 else resource.RLIM_INFINITY)
+            most = 4096 if trainer.step == 9 else self.before[0]
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, self.before[1]))
 
 
-def test_where_nothing_can_be_written_the_run_stops(
-    make_run, everything, file_limit, tmp_path
-) -> None:
-    limited = Limited(file_limit, until=99)
-    trainer = make_run(checkpoints=Checkpoints(tmp_path), callbacks=[limited])
-    with pytest.raises(CheckpointError) as raised:
+def test_where_nothing_can_be_written_the_run_stops(make_run, everything, tmp_path) -> None:
+    with Limited() as limited, pytest.raises(CheckpointError) as raised:
+        trainer = make_run(checkpoints=Checkpoints(tmp_path), callbacks=[limited])
         trainer.fit()
-    file_limit(resource.RLIM_INFINITY)
     folder = tmp_path / "checkpoints"
     assert str(raised.value) == (
         f"{folder / 'step-000010'}: this checkpoint can't be written (File too large); "
@@ -182,12 +180,12 @@ def test_where_nothing_can_be_written_the_run_stops(
     assert everything(again) == everything(whole)
 
 
-def test_or_goes_on_if_asked(make_run, everything, file_limit, tmp_path) -> None:
-    notices, limited = Notices(), Limited(file_limit, until=15)
-    trainer = make_run(
-        checkpoints=Checkpoints(tmp_path), callbacks=[notices, limited], on_save_error="continue"
-    )
-    trainer.fit()
+def test_or_goes_on_if_asked(make_run, everything, tmp_path) -> None:
+    notices = Notices()
+    with Limited(until=15) as limited:
+        options = {"callbacks": [notices, limited], "on_save_error": "continue"}
+        trainer = make_run(checkpoints=Checkpoints(tmp_path), **options)
+        trainer.fit()
     assert [text.split(":")[0][-6:] for text in notices.said] == ["000010", "000012"]
     assert all("can't be written" in text and "goes on" in text for text in notices.said)
     assert steps(tmp_path) == [16, 20]
@@ -196,10 +194,10 @@ def test_or_goes_on_if_asked(make_run, everything, file_limit, tmp_path) -> None
     assert everything(trainer) == everything(whole)
 
 
-def test_a_run_whose_last_checkpoint_can_t_be_written_fails(make_run, file_limit, tmp_path) -> None:
-    limited = Limited(file_limit, until=99)
-    options = {"callbacks": [limited], "on_save_error": "continue"}
-    with pytest.raises(CheckpointError, match=r"step-000020: .*; that of step 8 is whole"):
+def test_a_run_whose_last_checkpoint_can_t_be_written_fails(make_run, tmp_path) -> None:
+    problem = pytest.raises(CheckpointError, match=r"step-000020: .*; that of step 8 is whole")
+    with Limited() as limited, problem:
+        options = {"callbacks": [limited], "on_save_error": "continue"}
         make_run(checkpoints=Checkpoints(tmp_path), **options).fit()
 
 
