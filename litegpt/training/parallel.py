@@ -22,6 +22,7 @@ from litegpt.text.extras import import_extra
 BUCKET = 4 << 20  # bytes of gradients sent at once: few messages, and the first one early
 _PROCESSORS = 1 << 13  # more than a machine has
 _HEAD_START = 1.0  # seconds that others leave rank 0 to name what all have stumbled over
+_PASSED_ON = 0.3  # seconds that a launcher has to pass on what was written before it ends all
 
 # How launchers tell their processes that there are several: MPICH and its kin, Open MPI, PMIx.
 _LAUNCHED = {"PMI_SIZE": "1", "OMPI_COMM_WORLD_SIZE": "1", "PMIX_RANK": ""}  # alone: this value
@@ -148,6 +149,7 @@ class DataParallel(Alone):
             time.sleep(_HEAD_START)
         print(f"litegpt: rank {self.rank} of {self.size}: {_said(error)}", file=sys.stderr)
         sys.stderr.flush()
+        time.sleep(_PASSED_ON)
         self._communicator.Abort(1)
         os._exit(1)  # should that have come back
 
