@@ -28,8 +28,13 @@ typedef struct {
     int activation;
 } lg_finish;
 
-/* How weights are stored: the rows of litegpt.kernels.reference.weight_formats. */
-enum lg_format { LG_FLOAT32, LG_BFLOAT16, LG_FLOAT16, LG_Q8, LG_Q4 };
+/* How weights are stored: the rows of litegpt.kernels.reference.weight_formats, in their order. */
+#define LG_NUMBER_FORMATS(F) F(LG_FLOAT32) F(LG_BFLOAT16) F(LG_FLOAT16)
+#define LG_CODE_FORMATS(F) F(LG_Q8) F(LG_Q4)
+#define LG_FORMATS(F) LG_NUMBER_FORMATS(F) LG_CODE_FORMATS(F)
+#define LG_NAME(name) name,
+enum lg_format { LG_FORMATS(LG_NAME) };
+#undef LG_NAME
 
 /* Sampling rules for a row of logits. */
 typedef struct {

@@ -2,8 +2,7 @@
    widened panel by panel; those of codes round the activations too and multiply bytes.
 
    Every output adds its groups in ascending order, whatever the number of rows or threads. */
-#include "dot.h"
-#include "quantized.h"
+#include "codes.h"
 
 /* Rows of a tile, and how many vector registers its sums of floats and its sums of integers may
    take, beside weights, activations and what multiplying bytes needs. */
@@ -23,7 +22,6 @@ INLINE int vectors_within(int sums, int rows) {
 }
 
 enum {
-    GROUP = 32,                /* inputs that share a scale */
     QUADS = GROUP / 4,         /* of four codes each, which a lane multiplies at once */
     FETCH_AHEAD = 16 * 1024,   /* bytes of weights, into the second-level cache */
     CODES_AT_ONCE = 256 * 1024 /* bytes of activations that stay in the second-level cache */
@@ -146,34 +144,30 @@ static int round_strips(void *context, ptrdiff_t begin, ptrdiff_t end) {
 INLINE void code_group(const int rows, const int vectors, const int format, const uint8_t *group,
                        const uint8_t *block, int column, const int from,
                        vf sum[CODE_ROWS][PANEL / LG_VL]) {
-    const uint8_t *quads = block + (format == LG_Q8 ? 2 : 4) * PANEL + 4 * column;
+    const uint8_t *words = block + 2 * weight_formats[format].halves * PANEL + 4 * column;
     vi dot[CODE_ROWS][PANEL / LG_VL];
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int v = 0; v < vectors; v++)
-            dot[r][v] = (vi){0} + (format == LG_Q8 ? start_of(group, rows, r) : 0);
+            dot[r][v] = (vi){0} + (has_minimum(format) ? 0 : start_of(group, rows, r));
     UNROLL for (int q = 0; q < QUADS; q++) {
         vi weights[PANEL / LG_VL];
         UNROLL for (int v = 0; v < vectors; v++)
-            weights[v] = format == LG_Q8
-                             ? load_bytes(quads + 4 * (q * PANEL + v * LG_VL))
-                             : (load_bytes(quads + 4 * (q % 4 * PANEL + v * LG_VL)) >>
-                                (q < 4 ? 0 : 4)) & 0x0f0f0f0f;
+            weights[v] = quad_of(format, words + 4 * v * LG_VL, q);
         UNROLL for (int r = 0; r < rows; r++) {
             const vi codes = splat_bytes(codes_of(group, rows, q, r));
             UNROLL for (int v = 0; v < vectors; v++)
-                dot[r][v] = format == LG_Q8 ? dot_signed(dot[r][v], weights[v], codes)
-                                            : dot_small(dot[r][v], weights[v], codes);
+                dot[r][v] = dot_of(format, dot[r][v], weights[v], codes);
         }
     }
     UNROLL for (int v = 0; v < vectors; v++) {
         const uint8_t *scales = block + 2 * (column + v * LG_VL);
         const vf scale = load_float16(scales);
-        const vf minimum = format == LG_Q8 ? scale : load_float16(scales + 2 * PANEL);
+        const vf minimum = has_minimum(format) ? load_float16(scales + 2 * PANEL) : splat(0);
         UNROLL for (int r = 0; r < rows; r++) {
-            const vi whole = format == LG_Q8 ? dot[r][v] : sum_of_small(dot[r][v]);
+            const vi whole = whole_of(format, dot[r][v]);
             vf value = fma_vf(__builtin_convertvector(whole, vf),
                               scale * scale_of(group, rows, r), sum[r][from + v]);
-            if (format == LG_Q4)
+            if (has_minimum(format))
                 value = fma_vf(minimum, splat(scaled_sum_of(group, rows, r)), value);
             sum[r][from + v] = value;
         }
@@ -184,8 +178,7 @@ INLINE void code_group(const int rows, const int vectors, const int format, cons
    this is inlined. */
 INLINE void code_tile(const int rows, const int format, lg_size groups, const uint8_t *a,
                       const uint8_t *w, float *y) {
-    const int halves = format == LG_Q8 ? 1 : 2;
-    const int bytes = PANEL * (2 * halves + (format == LG_Q8 ? GROUP : GROUP / 2));
+    const int bytes = PANEL * (int)block_bytes(&weight_formats[format]);
     const int together = vectors_within(FLOAT_SUMS, rows);
     const int at_once = vectors_within(INTEGER_SUMS, rows);
 #pragma GCC unroll 1
@@ -209,20 +202,25 @@ INLINE void code_tile(const int rows, const int format, lg_size groups, const ui
     }
 }
 
-#define CODE_CASE(n)                                                             \
-    case n:                                                                      \
-        if (format == LG_Q8) code_tile(n, LG_Q8, groups, a, w, y);               \
-        else code_tile(n, LG_Q4, groups, a, w, y);                               \
-        break;
+#define CODE_ROWS_CASE(n) \
+    case n: code_tile(n, format, groups, a, w, y); break;
 
-static void code_tile_of(int rows, int format, lg_size groups, const uint8_t *a,
+INLINE void code_tile_of(const int format, int rows, lg_size groups, const uint8_t *a,
                          const uint8_t *w, float *y) {
     switch (rows) {
-        CODE_CASE(1) CODE_CASE(2) CODE_CASE(3) CODE_CASE(4)
+        CODE_ROWS_CASE(1) CODE_ROWS_CASE(2) CODE_ROWS_CASE(3) CODE_ROWS_CASE(4)
 #if defined(LG_AVX512)
-        CODE_CASE(5) CODE_CASE(6) CODE_CASE(7) CODE_CASE(8)
+        CODE_ROWS_CASE(5) CODE_ROWS_CASE(6) CODE_ROWS_CASE(7) CODE_ROWS_CASE(8)
 #endif
     }
+}
+
+#define CODE_FORMAT_CASE(format) \
+    case format: code_tile_of(format, rows, groups, a, w, y); break;
+
+static void code_tile_in(int format, int rows, lg_size groups, const uint8_t *a,
+                         const uint8_t *w, float *y) {
+    switch (format) { LG_CODE_FORMATS(CODE_FORMAT_CASE) }
 }
 
 static int code_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
@@ -237,7 +235,7 @@ static int code_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
         for (lg_size row = first; row < first + rows_left; row += CODE_ROWS) {
             const int rows = at_most(first + rows_left - row, CODE_ROWS);
             float tile[CODE_ROWS * PANEL];
-            code_tile_of(rows, p->format, p->groups, p->codes + row * p->groups * CODE_BYTES,
+            code_tile_in(p->format, rows, p->groups, p->codes + row * p->groups * CODE_BYTES,
                          p->packed + item % panels * panel_bytes, tile);
             finish_tile(&p->finish, p->N, row, rows, column, columns, tile, PANEL,
                         p->y + row * p->N + column);
@@ -264,7 +262,7 @@ static int code_product(lg_code_product p) {
 
 static int linear_quantized(const float *x, const uint8_t *packed, int format, lg_finish finish,
                             lg_size M, lg_size K, lg_size N, float *y) {
-    if (format == LG_Q8 || format == LG_Q4)
+    if (weight_formats[format].group == GROUP)
         return code_product((lg_code_product){.x = x,
                                               .packed = packed,
                                               .format = format,

@@ -185,6 +185,12 @@ INLINE void interleave_units(const int halves, const int words, const uint8_t *b
     }
 }
 
+#define INTERLEAVE_CASE(format)                                                                \
+    case format:                                                                               \
+        interleave_units(weight_formats[format].halves, weight_formats[format].words, blocks,  \
+                         stride, rows, to);                                                    \
+        break;
+
 static int interleave_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const struct interleave_task *t = context;
     const lg_size bytes = block_bytes(&weight_formats[t->format]), stride = t->groups * bytes;
@@ -193,12 +199,7 @@ static int interleave_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
             const uint8_t *blocks = t->blocks + panel * PANEL * stride + g * bytes;
             uint8_t *to = t->packed + (panel * t->groups + g) * bytes * PANEL;
             const int rows = at_most(t->N - panel * PANEL, PANEL);
-            switch (t->format) {
-                case LG_FLOAT32: interleave_units(0, 1, blocks, stride, rows, to); break;
-                case LG_Q8: interleave_units(1, 8, blocks, stride, rows, to); break;
-                case LG_Q4: interleave_units(2, 4, blocks, stride, rows, to); break;
-                default: interleave_units(1, 0, blocks, stride, rows, to);
-            }
+            switch (t->format) { LG_FORMATS(INTERLEAVE_CASE) }
         }
     return LG_OK;
 }
