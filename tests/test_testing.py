@@ -9,6 +9,7 @@ import pytest
 
 import litegpt
 from litegpt import GPTModel, TextModel
+from litegpt.formats.quant import FORMATS
 from litegpt.testing import ALPHABET, WINDOW, likeliest_next, tiny_model
 
 
@@ -57,12 +58,12 @@ def test_its_bytes_are_always_the_same() -> None:
     assert np.array_equal(np.random.get_state()[1], state)  # no draw was taken from others
 
 
-def test_kept_in_8_bits_and_saved(tmp_path: Path) -> None:
+def test_kept_in_every_format_and_saved(tmp_path: Path) -> None:
     model = tiny_model()
     wanted = model.complete(["hello he"], max_new_tokens=20, temperature=0)[0].text
     model.model.save_pretrained(tmp_path)
     model.tokenizer.save(tmp_path)
-    for dtype in ("float32", "bfloat16", "float16", "q8", "q4"):
+    for dtype in FORMATS:
         again = TextModel.from_pretrained(tmp_path, dtype)
         assert again.complete(["hello he"], max_new_tokens=20, temperature=0)[0].text == wanted
 

@@ -71,8 +71,9 @@ static void decode_q8(const uint8_t *block, float *w) {
     for (int i = 0; i < SPAN; i++) w[i] = scale * (float)(int8_t)block[2 + i];
 }
 
-/* scale, minimum (rounded down), 32 codes in 0..15: w = scale * code + minimum */
-static void encode_q4(const float *w, uint8_t *block) {
+/* scale, minimum (rounded down), as the first two units of a block; codes in 0..last of 32 weights:
+   w = scale * code + minimum */
+static void codes_above_minimum(const float *w, float last, uint8_t *block, int32_t *codes) {
     vf most = load(w), least = -most;
     for (int i = LG_VL; i < SPAN; i += LG_VL) {
         most = max_vf(most, load(w + i));
@@ -81,16 +82,25 @@ static void encode_q4(const float *w, uint8_t *block) {
     const float lowest = largest_vf(least); /* minus the smallest weight */
     const uint16_t minimum = lowest > 0 ? half_not_below(lowest) | 0x8000 : half_not_above(-lowest);
     const float low = float_of_half(minimum);
-    const uint16_t half = half_not_below((largest_vf(most) - low) / 15.0f);
+    const uint16_t half = half_not_below((largest_vf(most) - low) / last);
     const float inverse = half ? 1.0f / float_of_half(half) : 0.0f;
-    int32_t codes[SPAN];
     for (int i = 0; i < SPAN; i += LG_VL) {
         const vi code = nearest_vi((load(w + i) - low) * inverse);
         memcpy(codes + i, &code, sizeof code);
     }
     memcpy(block, &half, 2);
     memcpy(block + 2, &minimum, 2);
-    for (int i = 0; i < 16; i++) block[4 + i] = (uint8_t)(codes[i] | codes[16 + i] << 4);
+}
+
+/* The low four bits of 32 codes. */
+static void store_pairs(const int32_t *codes, uint8_t *pairs) {
+    for (int i = 0; i < 16; i++) pairs[i] = (uint8_t)((codes[i] & 15) | codes[16 + i] << 4);
+}
+
+static void encode_q4(const float *w, uint8_t *block) {
+    int32_t codes[SPAN];
+    codes_above_minimum(w, 15, block, codes);
+    store_pairs(codes, block + 4);
 }
 
 static void decode_q4(const uint8_t *block, float *w) {

@@ -19,7 +19,7 @@ __all__ = [
     "weight_format",
 ]
 
-# GGUF's type -> the format that holds the same weights, bit for bit
+# GGUF's type -> the format that holds the same weights, bit for bit.
 GGUF_FORMATS = {
     "F32": "float32",
     "BF16": "bfloat16",
@@ -28,6 +28,7 @@ GGUF_FORMATS = {
     "Q4_1": "q4",
     "Q4_0": "q4",
 }
+_ZEROS = {"Q4_0": 8}  # types without a minimum -> the code that stands for 0
 
 
 def from_gguf(data: np.ndarray, kind: str) -> np.ndarray:
@@ -40,17 +41,21 @@ def from_gguf(data: np.ndarray, kind: str) -> np.ndarray:
         allowed = ", ".join(GGUF_FORMATS)
         raise ValueError(f"GGUF type {kind!r} has no format here; allowed: {allowed}")
     form = weight_format(GGUF_FORMATS[kind])
-    if kind != "Q4_0":
-        return data.reshape(len(data), -1, form.block_bytes)
-    blocks = data.reshape(len(data), -1, form.block_bytes - 2)
+    zero = _ZEROS.get(kind, 0)
+    blocks = data.reshape(len(data), -1, form.block_bytes - (2 if zero else 0))
+    return _with_minimum(blocks, zero) if zero else blocks
+
+
+def _with_minimum(blocks: np.ndarray, zero: int) -> np.ndarray:
+    """Blocks whose scale is followed by a minimum: -zero * scale."""
     scale = np.ascontiguousarray(blocks[..., :2]).view("<f2")
-    minimum = scale.astype(np.float32) * -8
+    minimum = scale.astype(np.float32) * -zero
     wrong = np.argwhere(np.abs(minimum[..., 0]) > weight_format("float16").largest)
     if wrong.size:
         row, group = wrong[0]
         raise ValueError(
-            f"scale {scale[row, group, 0]} of group {group} in row {row}: -8 times it is beyond "
-            f"float16"
+            f"scale {scale[row, group, 0]} of group {group} in row {row}: {-zero} times it is "
+            f"beyond float16"
         )
     halves = np.concatenate([scale, minimum.astype("<f2")], axis=-1).view(np.uint8)
     return np.concatenate([halves, blocks[..., 2:]], axis=-1)

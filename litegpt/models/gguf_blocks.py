@@ -1,4 +1,4 @@
-"""Blocks of 8 and 4 bits in a GGUF file, taken over into a model as they are."""
+"""Blocks of codes in a GGUF file, taken over into a model as they are."""
 
 import warnings
 from collections import defaultdict
@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from litegpt.formats import GgufFile, ModelFormatError
-from litegpt.formats.quant import GGUF_FORMATS, from_gguf
+from litegpt.formats.quant import FORMATS, GGUF_FORMATS, from_gguf
 from litegpt.models.family import Tensor
 from litegpt.models.quantization import Packing
 from litegpt.nn.frozen import FrozenParameter
 
-KEPT = ("q8", "q4")  # formats in which blocks stay, unless another is asked for
+# formats in which blocks stay, unless another is asked for
+KEPT = [name for name, form in FORMATS.items() if form.codes is not None]
 _Piece = tuple[str, Tensor]  # with its name in the file
 
 
@@ -46,7 +47,7 @@ def warn_of_decoded(file: GgufFile, types: Collection[str]) -> None:
     if types:
         warnings.warn(
             f"{file.path}: weights in {', '.join(sorted(types))} become float32; "
-            f'dtype="q8" or "q4" rounds them anew',
+            f"dtype {' or '.join(KEPT)} rounds them anew",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -11,11 +11,11 @@ from litegpt.formats.quant import (
     from_gguf,
     unpack_quantized,
 )
-from litegpt.kernels.reference.weight_formats import activation_codes, q4_codes, q8_codes
+from litegpt.kernels.reference.weight_formats import activation_codes
 
 equal = np.testing.assert_array_equal
-NUMBERS = [name for name, form in FORMATS.items() if form.add_products is None]
-CODES = [name for name in FORMATS if name not in NUMBERS]
+NUMBERS = [name for name, form in FORMATS.items() if form.codes is None]
+CODES = {"q8": 127, "q4": 15}  # and the largest code
 
 
 def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -50,12 +50,12 @@ def test_no_weight_is_missed_by_more_than_half_a_scale(
     groups[2::40] = groups[2::40, :1]
     groups[3::40, 5] *= 100
     blocks = kernels.quantize(groups, format, transposed=True)
-    codes = {"q8": q8_codes, "q4": q4_codes}[format](blocks)
+    codes = FORMATS[format].codes(blocks)
     missed = np.abs(dequantize(blocks, format, 32) - groups)
-    assert (missed <= codes[0][:, 0] * 0.50001).all()
-    most, end = np.abs(codes[-1]).max(axis=-1), {"q8": 127, "q4": 15}[format]
+    assert (missed <= codes.scale[:, 0] * 0.50001).all()
+    most, end = np.abs(codes.whole).max(axis=-1), CODES[format]
     assert (most <= end).all()
-    normal_scale = codes[0][..., 0] >= np.finfo(np.float16).smallest_normal
+    normal_scale = codes.scale[..., 0] >= np.finfo(np.float16).smallest_normal
     assert (most[normal_scale] >= end - 1).mean() > 0.9, "codes use their range"
 
 

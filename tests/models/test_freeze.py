@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from litegpt import GPTModel
-from litegpt.formats.quant import weight_format
+from litegpt.formats.quant import FORMATS, weight_format
 from litegpt.kernels.reference.quantized import packed_shape
 from litegpt.nn import Linear
 from litegpt.nn.frozen import FrozenParameter
@@ -64,9 +64,10 @@ def test_unknown_patterns_and_there_and_back(make_model: Callable[..., GPTModel]
     assert all(p.trainable for p in model.parameters())
 
 
-@pytest.mark.parametrize("format, tolerance", [
-    ("float32", 1e-5), ("bfloat16", 1e-5), ("float16", 1e-5), ("q8", 0.15), ("q4", 0.15),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("format", "tolerance"),
+    [(name, 0.15 if form.codes else 1e-5) for name, form in FORMATS.items()],
+)
 def test_gradients_through_quantised_weights(
     backend: str,
     family: str,
@@ -76,7 +77,7 @@ def test_gradients_through_quantised_weights(
     format: str,
     tolerance: float,
 ) -> None:
-    """Those of the model with the decoded weights; q8 and q4 round what goes in besides.
+    """Those of the model with the decoded weights; codes round what goes in besides.
 
     (By 8 bits, which these models of large random weights feel more than trained ones do.)
     """
@@ -96,7 +97,7 @@ def test_gradients_through_quantised_weights(
         assert missed < tolerance, name
 
 
-@pytest.mark.parametrize("format", ["float32", "bfloat16", "float16", "q8", "q4"])
+@pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("sizes", [(5, 3), (33, 70), (2100, 1111)])  # the last: in several pieces
 def test_back_through_a_frozen_layer(compiled: str, format: str, sizes: tuple[int, int]) -> None:
     inputs, outputs = sizes

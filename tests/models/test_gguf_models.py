@@ -10,6 +10,7 @@ from litegpt import GPTModel
 from litegpt.formats import GgufFile, ModelFormatError
 from litegpt.formats.gguf_types import TYPE_NAMED, decode, encode
 from litegpt.formats.gguf_write import GgufTensor, write_gguf
+from litegpt.formats.quant import FORMATS
 from litegpt.models.gguf_export import save_gguf
 from litegpt.nn.frozen import FrozenParameter
 
@@ -215,7 +216,7 @@ def test_blocks_of_two_kinds_in_one_matrix(make_model: Any, tmp_path: Path) -> N
     assert isinstance(loaded.head.weight, FrozenParameter)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "q8", "q4"])
+@pytest.mark.parametrize("dtype", [name for name in FORMATS if name != "float32"])
 def test_another_dtype(make_model: Any, tmp_path: Path, dtype: str) -> None:
     """The float32 weights in that format, bit for bit; blocks that have it already stay."""
     model = make_model("llama", **SIZES)

@@ -45,7 +45,7 @@ def make_rounded(model: GPTModel, format: str) -> GPTModel:
     return frozen
 
 
-@pytest.mark.parametrize("format", ["q8", "q4"])
+@pytest.mark.parametrize("format", [name for name, form in FORMATS.items() if form.codes])
 def test_codes_compute_nearly_as_the_rounded_model(
     backend: str, model: GPTModel, ids: np.ndarray, format: str
 ) -> None:

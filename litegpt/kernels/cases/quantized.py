@@ -18,10 +18,10 @@ from litegpt.kernels.reference.quantized import dequantize, unpack_quantized
 from litegpt.kernels.reference.weight_formats import (
     FORMATS,
     activation_codes,
-    q4_codes,
     weight_format,
 )
 
+_FEWER_BITS = [format for format in FORMATS if format != "float32"]
 _LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 100)
 
 
@@ -75,14 +75,14 @@ def _linear_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
     form, inputs = weight_format(format), x.shape[-1]
     blocks = unpack_quantized(arguments["packed"], format, arguments["outputs"])
     weight, terms = np.abs(dequantize(blocks, format, inputs)), inputs
-    if form.add_products is not None:
+    if form.codes is not None:
         scale, codes = activation_codes(x, form.group)
         x = (scale * codes).reshape(len(x), form.groups(inputs) * form.group)
         x = x[:, :inputs].astype(np.float64)
         terms = 3 * form.groups(inputs)
-    if format == "q4":  # a minimum and what is above it may cancel out
-        minimum = np.abs(q4_codes(blocks)[1])
-        weight = weight + 2 * np.repeat(minimum[..., 0], form.group, axis=1)[:, :inputs]
+        minimum = form.codes(blocks).minimum
+        if minimum is not None:  # it and what is above it may cancel out
+            weight = weight + 2 * np.repeat(np.abs(minimum[..., 0]), form.group, 1)[:, :inputs]
     magnitude = np.abs(x) @ weight.T
     for name in ("bias", "residual"):
         if arguments[name] is not None:
@@ -134,7 +134,7 @@ CASES = (
             *((k, 37, f, t) for f in FORMATS for k in _LENGTHS for t in (False, True)),
         ),
         exact,
-        {f"768x3072 {f}": (768, 3072, f) for f in ("q8", "q4", "bfloat16", "float16")},
+        {f"768x3072 {f}": (768, 3072, f) for f in _FEWER_BITS},
     ),
     Case(
         "pack_quantized",
@@ -144,7 +144,7 @@ CASES = (
             *((k, 37, f) for f in FORMATS for k in _LENGTHS),
         ),
         exact,
-        {f"768x3072 {f}": (768, 3072, f) for f in ("q8", "q4", "bfloat16")},
+        {f"768x3072 {f}": (768, 3072, f) for f in _FEWER_BITS},
     ),
     Case(
         "linear_quantized",
@@ -157,11 +157,7 @@ CASES = (
             *((130, 260, 140, f) for f in FORMATS),
         ),
         _linear_bound,
-        {
-            f"{m}x768x3072 {f}": (m, 768, 3072, f)
-            for f in ("q8", "q4", "bfloat16", "float16")
-            for m in (1, 8, 512)
-        },
+        {f"{m}x768x3072 {f}": (m, 768, 3072, f) for f in _FEWER_BITS for m in (1, 8, 512)},
         special={f: _special(f) for f in FORMATS},
         flops=lambda arguments: 2.0 * arguments["x"].size * arguments["outputs"],
     ),
@@ -173,6 +169,6 @@ CASES = (
             *(((5,), c, 33, f) for f in FORMATS for c in _LENGTHS),
         ),
         exact,
-        {f"512 of 5000x768 {f}": ((512,), 768, 5000, f) for f in ("q8", "q4")},
+        {f"512 of 5000x768 {f}": ((512,), 768, 5000, f) for f in _FEWER_BITS},
     ),
 )

@@ -10,7 +10,7 @@ import numpy as np
 
 from litegpt.kernels.reference.embedding import check_ids
 from litegpt.kernels.reference.linear import PANEL, finish, linear
-from litegpt.kernels.reference.weight_formats import WeightFormat, weight_format
+from litegpt.kernels.reference.weight_formats import WeightFormat, add_products, weight_format
 
 
 def _rows(array: np.ndarray, axes: int) -> np.ndarray:
@@ -111,11 +111,11 @@ def linear_quantized(
     form, inputs = weight_format(format), x.shape[-1]
     _check_packed(packed, form, inputs, outputs)
     blocks = unpack_quantized(packed, format, outputs)
-    if form.add_products is None:
+    if form.codes is None:
         return linear(x, dequantize(blocks, format, inputs).T, bias, residual, activation)
     rows = math.prod(x.shape[:-1])
     y = np.zeros((rows, outputs), x.dtype)
-    form.add_products(y, x.reshape(rows, inputs), blocks)
+    add_products(y, x.reshape(rows, inputs), form.codes(blocks))
     return finish(y.reshape(*x.shape[:-1], outputs), bias, residual, activation)
 
 

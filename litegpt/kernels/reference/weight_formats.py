@@ -20,10 +20,19 @@ scale = max|x| / 127, and codes are multiplied as integers, which is exact.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 _HALF_MOST = 65504.0  # the largest float16
+
+
+class Codes(NamedTuple):
+    """What blocks hold, in float32: w = scale * whole + minimum."""
+
+    whole: np.ndarray  # (..., group)
+    scale: np.ndarray  # (..., 1)
+    minimum: np.ndarray | None  # (..., 1); without one, whole numbers have a sign
 
 
 @dataclass(frozen=True)
@@ -41,8 +50,7 @@ class WeightFormat:
     error: float
     encode: Callable[[np.ndarray], np.ndarray]
     decode: Callable[[np.ndarray], np.ndarray]
-    # add_products(y, x, blocks) rounds x too; without it weights are multiplied as they decode
-    add_products: Callable[[np.ndarray, np.ndarray, np.ndarray], None] | None = None
+    codes: Callable[[np.ndarray], "Codes"] | None = None  # without: numbers, x isn't rounded
 
     @property
     def block_bytes(self) -> int:
@@ -60,6 +68,11 @@ class WeightFormat:
 def _as_bytes(array: np.ndarray) -> np.ndarray:
     """The bytes of the last axis."""
     return np.ascontiguousarray(array).view(np.uint8)
+
+
+def _halves(blocks: np.ndarray, count: int) -> np.ndarray:
+    """The first float16s of blocks: (..., bytes) -> (..., count) float32."""
+    return np.ascontiguousarray(blocks[..., : 2 * count]).view("<f2").astype(np.float32)
 
 
 def _half_not_below(x: np.ndarray) -> np.ndarray:
@@ -88,42 +101,37 @@ def _encode_q8(w: np.ndarray) -> np.ndarray:
     return np.concatenate([_as_bytes(scale.astype("<f2")), _as_bytes(codes)], axis=-1)
 
 
-def q8_codes(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(..., 34) -> scales (..., 1) and codes (..., 32), float32."""
-    scale = np.ascontiguousarray(blocks[..., :2]).view("<f2").astype(np.float32)
-    return scale, blocks[..., 2:].view(np.int8).astype(np.float32)
+def _codes_q8(blocks: np.ndarray) -> Codes:
+    return Codes(blocks[..., 2:].view(np.int8).astype(np.float32), _halves(blocks, 1), None)
 
 
-def _decode_q8(blocks: np.ndarray) -> np.ndarray:
-    scale, codes = q8_codes(blocks)
-    return scale * codes
+def _codes_above_minimum(w: np.ndarray, last: int) -> tuple[np.ndarray, np.ndarray]:
+    """The bytes (..., 4) of scale and minimum, and codes 0..last (..., 32) uint8."""
+    minimum = np.float16(0) - _half_not_below(-w.min(axis=-1, keepdims=True))  # rounded down
+    above = w - minimum.astype(np.float32)
+    scale = _half_not_below(above.max(axis=-1, keepdims=True) / np.float32(last))
+    codes = np.rint(above * _inverse(scale.astype(np.float32))).astype(np.uint8)
+    return _as_bytes(np.concatenate([scale, minimum], axis=-1).astype("<f2")), codes
+
+
+def _pairs(codes: np.ndarray) -> np.ndarray:
+    """The low four bits of 32 codes: (..., 32) -> (..., 16) bytes."""
+    return codes[..., :16] & 15 | codes[..., 16:] << 4
+
+
+def _halved(pairs: np.ndarray) -> np.ndarray:
+    """What _pairs was given: (..., 16) -> (..., 32)."""
+    return np.concatenate([pairs & 15, pairs >> 4], axis=-1)
 
 
 def _encode_q4(w: np.ndarray) -> np.ndarray:
-    minimum = np.float16(0) - _half_not_below(-w.min(axis=-1, keepdims=True))  # rounded down
-    above = w - minimum.astype(np.float32)
-    scale = _half_not_below(above.max(axis=-1, keepdims=True) / np.float32(15))
-    codes = np.rint(above * _inverse(scale.astype(np.float32))).astype(np.uint8)
-    return np.concatenate(
-        [
-            _as_bytes(scale.astype("<f2")),
-            _as_bytes(minimum.astype("<f2")),
-            codes[..., :16] | codes[..., 16:] << 4,
-        ],
-        axis=-1,
-    )
+    halves, codes = _codes_above_minimum(w, last=15)
+    return np.concatenate([halves, _pairs(codes)], axis=-1)
 
 
-def q4_codes(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(..., 20) -> scales (..., 1), minima (..., 1) and codes (..., 32), float32."""
-    halves = np.ascontiguousarray(blocks[..., :4]).view("<f2").astype(np.float32)
-    codes = np.concatenate([blocks[..., 4:] & 15, blocks[..., 4:] >> 4], axis=-1)
-    return halves[..., :1], halves[..., 1:], codes.astype(np.float32)
-
-
-def _decode_q4(blocks: np.ndarray) -> np.ndarray:
-    scale, minimum, codes = q4_codes(blocks)
-    return scale * codes + minimum
+def _codes_q4(blocks: np.ndarray) -> Codes:
+    halves = _halves(blocks, 2)
+    return Codes(_halved(blocks[..., 4:]).astype(np.float32), halves[..., :1], halves[..., 1:])
 
 
 def activation_codes(x: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
@@ -147,24 +155,35 @@ def activation_codes(x: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]
     return np.where(np.isfinite(most), scale, np.float32(np.nan)), codes
 
 
-def _add_products_q8(y: np.ndarray, x: np.ndarray, blocks: np.ndarray) -> None:
-    """y += x @ weight^T: group by group, each an exact sum of 32 products, scaled."""
-    scale_x, x_codes = activation_codes(x, 32)  # (M, G, 1), (M, G, 32)
-    scale_w, w_codes = q8_codes(blocks)  # (N, G, 1), (N, G, 32)
-    for g in range(blocks.shape[1]):
-        dot = x_codes[:, g] @ w_codes[:, g].T  # (M, 32) (32, N) -> (M, N); exact, below 2^24
-        y += dot * (scale_x[:, g] * scale_w[:, g].T)
+def add_products(y: np.ndarray, x: np.ndarray, weights: Codes) -> None:
+    """y += x @ weight^T, x (M, K) rounded: group by group, each an exact sum of 32, scaled.
 
-
-def _add_products_q4(y: np.ndarray, x: np.ndarray, blocks: np.ndarray) -> None:
-    """The same; a minimum meets the sum of its group's activations."""
-    scale_x, x_codes = activation_codes(x, 32)
-    scale_w, minimum, w_codes = q4_codes(blocks)
+    weights: of blocks (N, G, bytes). A minimum meets the sum of its group's activations.
+    """
+    scale_x, x_codes = activation_codes(x, weights.whole.shape[-1])  # (M, G, 1), (M, G, 32)
     sum_x = scale_x * x_codes.sum(axis=-1, keepdims=True)  # (M, G, 1)
-    for g in range(blocks.shape[1]):
-        dot = x_codes[:, g] @ w_codes[:, g].T
-        y += dot * (scale_x[:, g] * scale_w[:, g].T)
-        y += sum_x[:, g] * minimum[:, g].T
+    for g in range(weights.whole.shape[1]):
+        dot = x_codes[:, g] @ weights.whole[:, g].T  # (M, 32) (32, N) -> (M, N); below 2^24
+        y += dot * (scale_x[:, g] * weights.scale[:, g].T)
+        if weights.minimum is not None:
+            y += sum_x[:, g] * weights.minimum[:, g].T
+
+
+def _of_codes(
+    name: str,
+    units: tuple[int, ...],
+    largest: float,
+    error: float,
+    encode: Callable[[np.ndarray], np.ndarray],
+    codes: Callable[[np.ndarray], Codes],
+) -> WeightFormat:
+    """A format of codes: groups of 32, decoded as they are multiplied."""
+
+    def decode(blocks: np.ndarray) -> np.ndarray:
+        whole, scale, minimum = codes(blocks)
+        return scale * whole if minimum is None else scale * whole + minimum
+
+    return WeightFormat(name, 32, units, largest, error, encode, decode, codes)
 
 
 FORMATS: dict[str, WeightFormat] = {
@@ -197,25 +216,21 @@ FORMATS: dict[str, WeightFormat] = {
             encode=lambda w: _as_bytes(w.astype("<f2")),
             decode=lambda blocks: blocks.view("<f2").astype(np.float32),
         ),
-        WeightFormat(
+        _of_codes(
             "q8",
-            group=32,
             units=(2, *8 * (4,)),
             largest=127 * _HALF_MOST,
             error=0.006,
             encode=_encode_q8,
-            decode=_decode_q8,
-            add_products=_add_products_q8,
+            codes=_codes_q8,
         ),
-        WeightFormat(
+        _of_codes(
             "q4",
-            group=32,
             units=(2, 2, *4 * (4,)),
             largest=_HALF_MOST,
             error=0.09,
             encode=_encode_q4,
-            decode=_decode_q4,
-            add_products=_add_products_q4,
+            codes=_codes_q4,
         ),
     )
 }
