@@ -22,7 +22,7 @@ _LLAMA3 = {  # of all models that have it
     "rope_type": "llama3",
     "low_freq_factor": 1.0,
     "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 8192.0,
+    "original_max_position_embeddings": 8192,
 }
 _BUFFER = re.compile(r"blk\.\d+\.attn_rot_embd\.weight")
 

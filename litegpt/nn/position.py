@@ -119,6 +119,14 @@ def check_rope_scaling(scaling: Mapping[str, Any] | None) -> dict[str, Any] | No
         ):
             raise ValueError(f"rope_scaling's {name} must be a positive number, not {value!r}")
         checked[name] = float(value)
+    if kind == "llama3":
+        positions = checked["original_max_position_embeddings"]
+        if not positions.is_integer():
+            raise ValueError(
+                "rope_scaling's original_max_position_embeddings must be a whole number, "
+                f"not {positions}"
+            )
+        checked["original_max_position_embeddings"] = int(positions)  # transformers wants an int
     if set(scaling) != set(checked):
         raise ValueError(f"rope_scaling {kind!r} takes {', '.join(checked)}, not {list(scaling)}")
     if kind == "llama3" and checked["low_freq_factor"] >= checked["high_freq_factor"]:

@@ -185,6 +185,19 @@ def test_all_tensors_that_do_not_fit_are_named_at_once(saved: Any) -> None:
         ),
         ("llama", {"rope_scaling": {"type": "yarn"}}, "type must be one of 'default', 'linear'"),
         ("llama", {"rope_scaling": {"type": "linear", "factor": -1}}, "factor must be a positive"),
+        (
+            "llama",
+            {
+                "rope_scaling": {
+                    "rope_type": "llama3",
+                    "factor": 8,
+                    "low_freq_factor": 1,
+                    "high_freq_factor": 4,
+                    "original_max_position_embeddings": 16.5,
+                }
+            },
+            "original_max_position_embeddings must be a whole number, not 16.5",
+        ),
         ("llama", {"rope_theta": 1e400}, "rope_theta must be a finite number"),
         ("llama", {"attention_bias": True}, "missing model.layers.0.self_attn.q_proj.bias"),
     ],

@@ -1,5 +1,6 @@
 """What transformers saves loads here, and computes the same; what is saved here loads there."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,9 @@ def test_directories(tmp_path: Path, name: str) -> None:
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
     np.testing.assert_allclose(_logits(again.eval(), ids), wanted, atol=1e-4)
     assert GPTModel.from_pretrained(tmp_path / "ours").config == model.config
+    if name == "llama3":  # transformers warns of 16.0
+        scaling = json.loads((tmp_path / "ours/config.json").read_text())["rope_scaling"]
+        assert repr(scaling["original_max_position_embeddings"]) == "16"
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
