@@ -71,10 +71,25 @@ INLINE vi dot_signed(vi sum, vi a, vi b) {
 #endif
 }
 
+/* a: 0..127, b: -127..127 */
+INLINE vi dot_unsigned(vi sum, vi a, vi b) {
+#if defined(LG_VNNI)
+    return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+#elif defined(LG_AVX512) /* 2 * 127 * 127 fits 16 bits */
+    const __m512i pairs = _mm512_maddubs_epi16((__m512i)a, (__m512i)b);
+    return sum + (vi)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+#elif defined(LG_AVX2)
+    const __m256i pairs = _mm256_maddubs_epi16((__m256i)a, (__m256i)b);
+    return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#else
+    return dot_signed(sum, a, b);
+#endif
+}
+
 /* a: 0..15, b: -127..127; at most eight in a row, from a sum of zero to sum_of_small. */
 INLINE vi dot_small(vi sum, vi a, vi b) {
 #if defined(LG_VNNI)
-    return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)b);
+    return dot_unsigned(sum, a, b);
 #elif defined(LG_AVX512) /* sums of 16 bits: 8 * 2 * 15 * 127 fits them */
     return (vi)_mm512_add_epi16((__m512i)sum, _mm512_maddubs_epi16((__m512i)a, (__m512i)b));
 #elif defined(LG_AVX2)

@@ -97,6 +97,28 @@ static void store_pairs(const int32_t *codes, uint8_t *pairs) {
     for (int i = 0; i < 16; i++) pairs[i] = (uint8_t)((codes[i] & 15) | codes[16 + i] << 4);
 }
 
+static void encode_q5(const float *w, uint8_t *block) {
+    int32_t codes[SPAN];
+    uint32_t fifth = 0; /* bit q of byte j: of code 4 q + j */
+    codes_above_minimum(w, 31, block, codes);
+    for (int i = 0; i < SPAN; i++) fifth |= (uint32_t)(codes[i] >> 4) << (8 * (i % 4) + i / 4);
+    memcpy(block + 4, &fifth, 4);
+    store_pairs(codes, block + 8);
+}
+
+static void decode_q5(const uint8_t *block, float *w) {
+    uint16_t half, minimum;
+    uint32_t fifth;
+    memcpy(&half, block, 2);
+    memcpy(&minimum, block + 2, 2);
+    memcpy(&fifth, block + 4, 4);
+    const float scale = float_of_half(half), low = float_of_half(minimum);
+    for (int i = 0; i < SPAN; i++) {
+        const uint32_t pair = block[8 + i % 16], bit = fifth >> (8 * (i % 4) + i / 4) & 1;
+        w[i] = scale * (float)((i < 16 ? pair & 15 : pair >> 4) | bit << 4) + low;
+    }
+}
+
 static void encode_q4(const float *w, uint8_t *block) {
     int32_t codes[SPAN];
     codes_above_minimum(w, 15, block, codes);
@@ -119,6 +141,7 @@ static const lg_weight_format weight_formats[] = {
     [LG_BFLOAT16] = {1, 1, 0, 0x1.fep127f, encode_bfloat16, decode_bfloat16},
     [LG_FLOAT16] = {1, 1, 0, 65504, encode_float16, decode_float16},
     [LG_Q8] = {32, 1, 8, 127 * 65504.0f, encode_q8, decode_q8},
+    [LG_Q5] = {32, 2, 5, 65504, encode_q5, decode_q5},
     [LG_Q4] = {32, 2, 4, 65504, encode_q4, decode_q4},
 };
 

@@ -119,6 +119,16 @@ def _encode_q4_0(w: np.ndarray) -> np.ndarray:
     return np.concatenate([_bytes(scale.astype("<f2")), pairs], axis=-1)
 
 
+def _encode_q5_1(w: np.ndarray) -> np.ndarray:
+    """32 values evenly from the smallest weight to the largest."""
+    minimum = w.min(axis=-1, keepdims=True)
+    scale = (w.max(axis=-1, keepdims=True) - minimum) / np.float32(31)
+    codes = np.trunc((w - minimum) * _inverse(scale) + np.float32(0.5)).astype(np.uint8).clip(0, 31)
+    halves = _bytes(np.concatenate([scale, minimum], axis=-1).astype("<f2"))
+    fifth = np.packbits(codes >> 4, axis=-1, bitorder="little")
+    return np.concatenate([halves, fifth, codes[:, :16] & 15 | codes[:, 16:] << 4], axis=-1)
+
+
 _HALF_MOST = 65504.0  # the largest float16
 _FLOAT_MOST = float(np.finfo(np.float32).max)
 
@@ -135,7 +145,7 @@ _ROWS = (
     TensorType("Q4_0", 2, 32, 18, _decode_q4_0, _encode_q4_0, 8 * _HALF_MOST),
     TensorType("Q4_1", 3, 32, 20, _decode_q4_1),
     TensorType("Q5_0", 6, 32, 22, _decode_q5_0),
-    TensorType("Q5_1", 7, 32, 24, _decode_q5_1),
+    TensorType("Q5_1", 7, 32, 24, _decode_q5_1, _encode_q5_1, _HALF_MOST),
     TensorType("Q8_0", 8, 32, 34, _decode_q8_0, _encode_q8_0, 127 * _HALF_MOST),
     TensorType("Q4_K", 12, 256, 144, _decode_q4_k),
     TensorType("Q6_K", 14, 256, 210, _decode_q6_k),

@@ -7,7 +7,12 @@ floor, since the reference of the kernels reads blocks by them, and imports only
 import numpy as np
 
 from litegpt.kernels.reference.quantized import dequantize, unpack_quantized
-from litegpt.kernels.reference.weight_formats import FORMATS, WeightFormat, weight_format
+from litegpt.kernels.reference.weight_formats import (
+    FORMATS,
+    WeightFormat,
+    fifth_bits,
+    weight_format,
+)
 
 __all__ = [
     "FORMATS",
@@ -25,17 +30,19 @@ GGUF_FORMATS = {
     "BF16": "bfloat16",
     "F16": "float16",
     "Q8_0": "q8",
+    "Q5_1": "q5",
+    "Q5_0": "q5",
     "Q4_1": "q4",
     "Q4_0": "q4",
 }
-_ZEROS = {"Q4_0": 8}  # types without a minimum -> the code that stands for 0
+_ZEROS = {"Q5_0": 16, "Q4_0": 8}  # types without a minimum -> the code that stands for 0
 
 
 def from_gguf(data: np.ndarray, kind: str) -> np.ndarray:
     """Blocks (N, groups, bytes) from the bytes (N, ...) of a GGUF tensor with rows of K inputs.
 
-    Q4_0 has no minimum: w = scale * (code - 8), so the minimum is -8 * scale. A scale for which
-    that is beyond float16, and an unknown type: ValueError.
+    Q4_0 has no minimum: w = scale * (code - 8), so the minimum is -8 * scale; Q5_0 likewise, with
+    16. A scale for which that is beyond float16, and an unknown type: ValueError.
     """
     if kind not in GGUF_FORMATS:
         allowed = ", ".join(GGUF_FORMATS)
@@ -43,7 +50,15 @@ def from_gguf(data: np.ndarray, kind: str) -> np.ndarray:
     form = weight_format(GGUF_FORMATS[kind])
     zero = _ZEROS.get(kind, 0)
     blocks = data.reshape(len(data), -1, form.block_bytes - (2 if zero else 0))
-    return _with_minimum(blocks, zero) if zero else blocks
+    if zero:
+        blocks = _with_minimum(blocks, zero)
+    return _with_quads_of_bits(blocks) if form.name == "q5" else blocks
+
+
+def _with_quads_of_bits(blocks: np.ndarray) -> np.ndarray:
+    """Blocks whose fifth bits are in the order of q5: in the file bit i belongs to code i."""
+    bits = np.unpackbits(blocks[..., 4:8], axis=-1, bitorder="little")  # (..., 32)
+    return np.concatenate([blocks[..., :4], fifth_bits(bits), blocks[..., 8:]], axis=-1)
 
 
 def _with_minimum(blocks: np.ndarray, zero: int) -> np.ndarray:

@@ -45,9 +45,10 @@ def packings(
 def warn_of_decoded(file: GgufFile, types: Collection[str]) -> None:
     """Says which weights take more memory than their file, and what to do about it."""
     if types:
+        allowed = " or ".join(f'"{name}"' for name in KEPT)
         warnings.warn(
             f"{file.path}: weights in {', '.join(sorted(types))} become float32; "
-            f"dtype {' or '.join(KEPT)} rounds them anew",
+            f"dtype={allowed} rounds them anew",
             RuntimeWarning,
             stacklevel=4,
         )

@@ -23,6 +23,7 @@ GGUF_DTYPES = {
     "float32": ("F32", "F32", 0),
     "float16": ("F16", "F16", 1),
     "q8": ("Q8_0", "Q8_0", 7),
+    "q5": ("Q5_1", "Q8_0", 9),
     "q4": ("Q4_0", "Q8_0", 2),
 }
 _TABLES = ("token_embd.weight", "output.weight")
@@ -55,9 +56,10 @@ def save_gguf(
 ) -> None:
     """Writes a GGUF file; tokenizer are its entries tokenizer.*, an empty vocabulary by default.
 
-    dtype is "float32", "float16", "q8" (Q8_0) or "q4" (Q4_0, the tables Q8_0); matrices whose rows
-    aren't whole groups of 32 stay float16, vectors float32. Another dtype, parts that no
-    architecture has, and weights that the type can't hold: ValueError, and what was there stays.
+    dtype is "float32", "float16", "q8" (Q8_0), "q5" or "q4" (Q5_1 or Q4_0, the tables Q8_0);
+    matrices whose rows aren't whole groups of 32 stay float16, vectors float32. Another dtype,
+    parts that no architecture has, and weights that the type can't hold: ValueError, and what was
+    there stays.
     """
     if dtype not in GGUF_DTYPES:
         raise ValueError(f"dtype {dtype!r} is unknown; allowed: {', '.join(GGUF_DTYPES)}")

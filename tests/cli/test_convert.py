@@ -38,7 +38,7 @@ def test_there_and_back(litegpt: Callable, trained: Path, tmp_path: Path) -> Non
 def test_fewer_bits(litegpt: Callable, trained: Path, tmp_path: Path) -> None:
     model = GPTModel(11, 8, 1, 2, 32, seed=0)
     model.save_pretrained(tmp_path / "m")
-    for dtype, kind in {"float16": "F16", "q8": "Q8_0", "q4": "Q4_0"}.items():
+    for dtype, kind in {"float16": "F16", "q8": "Q8_0", "q5": "Q5_1", "q4": "Q4_0"}.items():
         done = litegpt("convert", tmp_path / "m", tmp_path / "m.gguf", "--dtype", dtype)
         assert done.returncode == 0, done.stderr
         file = GgufFile(tmp_path / "m.gguf")

@@ -83,7 +83,8 @@ def test_what_can_not_be_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"), [("F16", 2**-11), ("Q8_0", 1 / 254 + 127 * 2**-18), ("Q4_0", 1 / 8)]
+    ("name", "steps"),
+    [("F16", 2**-11), ("Q8_0", 1 / 254 + 127 * 2**-18), ("Q5_1", 1 / 31), ("Q4_0", 1 / 8)],
 )
 def test_weights_are_missed_by_half_a_step(name: str, steps: float) -> None:
     weights, form = _weights(64, 512), TYPE_NAMED[name]
@@ -110,7 +111,7 @@ def test_decoding_is_that_of_the_gguf_package(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["F32", "F16", "Q8_0", "Q4_0"])
+@pytest.mark.parametrize("name", ["F32", "F16", "Q8_0", "Q5_1", "Q4_0"])
 def test_encoding_is_that_of_the_gguf_package(name: str) -> None:
     gguf = pytest.importorskip("gguf")
     form = TYPE_NAMED[name]
@@ -170,14 +171,14 @@ def test_the_gguf_package_reads_ours(tmp_path: Path) -> None:
     weights = _weights(6, 96)
     tensors = {
         name: GgufTensor((6, 96), TYPE_NAMED[name], lambda n=name: encode(weights, TYPE_NAMED[n]))
-        for name in ("F32", "F16", "Q8_0", "Q4_0")
+        for name in ("F32", "F16", "Q8_0", "Q5_1", "Q4_0")
     }
     write_gguf(path, {"general.architecture": "llama", **METADATA}, tensors)
     theirs = gguf.GGUFReader(path)
     for key, value in METADATA.items():
         contents = theirs.fields[key].contents()
         assert contents == (value.tolist() if isinstance(value, np.ndarray) else value), key
-    assert len(theirs.tensors) == 4
+    assert len(theirs.tensors) == 5
     for tensor in theirs.tensors:
         back = gguf.dequantize(tensor.data, tensor.tensor_type)
         np.testing.assert_array_equal(

@@ -15,7 +15,7 @@ from litegpt.kernels.reference.weight_formats import activation_codes
 
 equal = np.testing.assert_array_equal
 NUMBERS = [name for name, form in FORMATS.items() if form.codes is None]
-CODES = {"q8": 127, "q4": 15}  # and the largest code
+CODES = {"q8": 127, "q5": 31, "q4": 15}  # and the largest code
 
 
 def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -123,7 +123,8 @@ def test_integers_are_exact_at_their_ends(backend: str, format: str) -> None:
         codes[0], codes[1] = -128, 127
         blocks[..., 2:] = codes.view(np.uint8)
     else:
-        blocks[..., 4:] = rng.choice(np.array([0, 0x0F, 0xF0, 0xFF], np.uint8), (outputs, 3, 16))
+        ends = np.array([0, 0x0F, 0xF0, 0xFF], np.uint8)
+        blocks[..., 4:] = rng.choice(ends, blocks[..., 4:].shape)
         blocks[0, :, 4:] = 0xFF
     x = rng.choice(np.array([-127, 127], np.float32), (rows, inputs))
     x[0], x[1] = 127, -127
@@ -160,11 +161,11 @@ def test_an_unknown_format_is_refused(backend: str, kernel: str) -> None:
         "pack_quantized": (np.zeros((3, 4, 34), np.uint8), "q3"),
         "linear_quantized": (np.ones((1, 3), np.float32), np.zeros((1, 1088), np.uint8), "q3", 4),
     }[kernel]
-    with pytest.raises(ValueError, match=r"format 'q3' is unknown; allowed: float32, .*q8, q4"):
+    with pytest.raises(ValueError, match=r"format 'q3' is unknown; allowed: float32, .*q5, q4"):
         getattr(kernels, kernel)(*arguments)
 
 
-@pytest.mark.parametrize("kind", ["F32", "BF16", "F16", "Q8_0", "Q4_0", "Q4_1"])
+@pytest.mark.parametrize("kind", GGUF_FORMATS)
 def test_blocks_of_gguf_files_are_taken_without_loss(
     backend: str, rng: np.random.Generator, kind: str
 ) -> None:
@@ -181,8 +182,11 @@ def test_blocks_of_gguf_files_are_taken_without_loss(
     equal(unpack_quantized(packed, format, 45), blocks)
 
 
-def test_a_q4_0_scale_without_a_minimum_in_float16_is_refused() -> None:
-    blocks = np.zeros((2, 3, 18), np.uint8)
-    blocks[1, 2, :2] = np.frombuffer(np.float16(9000).tobytes(), np.uint8)
-    with pytest.raises(ValueError, match=r"scale 9000.0 of group 2 in row 1"):
-        from_gguf(blocks, "Q4_0")
+@pytest.mark.parametrize(("kind", "block_bytes", "scale"), [("Q4_0", 18, 9000), ("Q5_0", 22, 4200)])
+def test_a_scale_without_a_minimum_in_float16_is_refused(
+    kind: str, block_bytes: int, scale: int
+) -> None:
+    blocks = np.zeros((2, 3, block_bytes), np.uint8)
+    blocks[1, 2, :2] = np.frombuffer(np.float16(scale).tobytes(), np.uint8)
+    with pytest.raises(ValueError, match=rf"scale {scale}.0 of group 2 in row 1"):
+        from_gguf(blocks, kind)

@@ -46,18 +46,34 @@ def test_round_trip(make_model: Any, ids: np.ndarray, tmp_path: Path, name: str)
     np.testing.assert_array_equal(loaded(ids), model(ids))
 
 
-@pytest.mark.parametrize(("dtype", "form"), [("float16", "F16"), ("q8", "Q8_0"), ("q4", "Q4_0")])
+@pytest.mark.parametrize(
+    ("dtype", "form", "table", "file_type"),
+    [
+        ("float16", "F16", "F16", 1),
+        ("q8", "Q8_0", "Q8_0", 7),
+        ("q5", "Q5_1", "Q8_0", 9),
+        ("q4", "Q4_0", "Q8_0", 2),
+    ],
+)
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_fewer_bits(make_model: Any, tmp_path: Path, family: str, dtype: str, form: str) -> None:
+def test_fewer_bits(
+    make_model: Any,
+    tmp_path: Path,
+    family: str,
+    dtype: str,
+    form: str,
+    table: str,
+    file_type: int,
+) -> None:
     """Every matrix is what its rows are when rounded; 48 inputs aren't whole groups."""
     model = make_model(family)
     save_gguf(model, tmp_path / "m.gguf", dtype)
     file = GgufFile(tmp_path / "m.gguf")
-    assert file.metadata["general.file_type"] == {"float16": 1, "q8": 7, "q4": 2}[dtype]
+    assert file.metadata["general.file_type"] == file_type
     down = file.tensors["blk.0.ffn_down.weight"]
     assert down.shape == (32, 48) and down.form.name == "F16"
     assert file.tensors["blk.0.attn_output.weight"].form.name == form
-    assert file.tensors["token_embd.weight"].form.name == form.replace("Q4_0", "Q8_0")
+    assert file.tensors["token_embd.weight"].form.name == table
     assert file.tensors["output_norm.weight"].form.name == "F32"
     weight = model.blocks[0].attention.output.weight.data  # (K, N)
     rounded = decode(encode(weight.T, TYPE_NAMED[form]), TYPE_NAMED[form]).T
@@ -146,8 +162,8 @@ def test_metadata_that_does_not_fit(
 
 def test_what_can_not_be_written(make_model: Any, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
-    with pytest.raises(ValueError, match="dtype 'q5' is unknown; allowed: float32, float16, q8"):
-        save_gguf(make_model("llama"), path, "q5")
+    with pytest.raises(ValueError, match="dtype 'q3' is unknown; allowed: float32, float16, q8"):
+        save_gguf(make_model("llama"), path, "q3")
     with pytest.raises(ValueError, match=r"no GGUF architecture .* activation 'gelu_erf'"):
         save_gguf(make_model("mixed"), path)
     model = make_model("llama")
@@ -180,9 +196,9 @@ def _in_blocks(model: GPTModel, path: Path, forms: dict[str, str]) -> Path:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_blocks_stay_as_they_are(make_model: Any, tmp_path: Path, tied: bool) -> None:
-    """8 and 4 bits: the weights are those of the file, bit for bit, in no more memory."""
+    """8, 5 and 4 bits: the weights are those of the file, bit for bit, in no more memory."""
     model = make_model("llama", **SIZES, tie_embeddings=tied)
-    forms = {"ffn_down.weight": "Q4_0"}
+    forms = {"ffn_down.weight": "Q4_0", "attn_output.weight": "Q5_1"}
     path = _in_blocks(model, tmp_path / "m.gguf", forms)
     wanted, loaded = (GPTModel.from_pretrained(path, dtype) for dtype in ("float32", None))
     formats = {}
@@ -192,8 +208,10 @@ def test_blocks_stay_as_they_are(make_model: Any, tmp_path: Path, tied: bool) ->
         np.testing.assert_array_equal(parameter.data, exact.data, err_msg=name)
         if isinstance(parameter, FrozenParameter):
             formats[name] = parameter.format
-    assert formats.pop("blocks.0.ffn.down.weight") == formats.pop("blocks.1.ffn.down.weight")
-    assert set(formats.values()) == {"q8"} and len(formats) == 6 + 1 + (not tied)
+    for i in range(2):
+        assert formats.pop(f"blocks.{i}.ffn.down.weight") == "q4"
+        assert formats.pop(f"blocks.{i}.attention.output.weight") == "q5"
+    assert set(formats.values()) == {"q8"} and len(formats) == 4 + 1 + (not tied)
     ids = [3, 1, 4, 1, 5]
     y, exact_y = loaded(ids), wanted(ids)
     assert 0 < np.abs(y - exact_y).max() < 0.05 * np.abs(exact_y).max()  # activations of 8 bits

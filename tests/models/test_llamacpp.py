@@ -18,6 +18,7 @@ NEW = 40
 CONVERSIONS = {  # dtype -> llama.cpp's type of file, and that of its tables of tokens
     "float16": (llama_cpp.LLAMA_FTYPE_MOSTLY_F16, llama_cpp.GGML_TYPE_F16),
     "q8": (llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0, llama_cpp.GGML_TYPE_Q8_0),
+    "q5": (llama_cpp.LLAMA_FTYPE_MOSTLY_Q5_1, llama_cpp.GGML_TYPE_Q8_0),
     "q4": (llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0, llama_cpp.GGML_TYPE_Q8_0),
 }
 
@@ -67,5 +68,5 @@ def test_the_same_text_as_from_its_own_conversion(
         read = GPTModel.from_pretrained(ours, "float32")
         here = read(ids[:NEW])[0]
         # it keeps keys and values in 16 bits, and rounds activations to 8 before products
-        allowed = {"float16": 0.01, "q8": 0.05, "q4": 0.05}[dtype]
+        allowed = 0.01 if dtype == "float16" else 0.05
         assert np.abs(here - logits).max() < allowed * np.abs(logits).max()

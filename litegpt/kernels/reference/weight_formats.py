@@ -7,14 +7,17 @@ block is a row of little-endian units of 2 or 4 bytes:
     bfloat16   1 weight     the upper half of the float32, rounded to nearest even
     float16    1 weight     the IEEE half, rounded to nearest even
     q8         32 weights   scale (float16), then 32 codes (int8): w = scale * code
+    q5         32 weights   scale, minimum (float16), then 4 bytes, bit q of byte j the fifth bit
+                            of code 4 q + j, then the codes' other four bits as in q4
     q4         32 weights   scale, minimum (float16), then 16 bytes, byte i with code i in its low
                             four bits and code i + 16 in its high ones: w = scale * code + minimum
 
-These are the blocks F32, BF16, F16, Q8_0 and Q4_1 of GGUF files. Scales are rounded up, and minima
+These are the blocks F32, BF16, F16, Q8_0, Q5_1 (where bit i of the 4 bytes is code i's) and Q4_1
+of GGUF files. Scales are rounded up, and minima
 down, to float16: so every weight lies in the range of the codes, and is missed by half a scale at
 the most. K that isn't a multiple of the group is filled up with zeros.
 
-In q8 and q4 the activations are rounded as well, per row and group, to codes -127..127 with
+In q8, q5 and q4 the activations are rounded as well, per row and group, to codes -127..127 with
 scale = max|x| / 127, and codes are multiplied as integers, which is exact.
 """
 
@@ -124,6 +127,24 @@ def _halved(pairs: np.ndarray) -> np.ndarray:
     return np.concatenate([pairs & 15, pairs >> 4], axis=-1)
 
 
+def fifth_bits(bits: np.ndarray) -> np.ndarray:
+    """32 bits in the order that q5 has: (..., 32) of 0 and 1 -> (..., 4) bytes."""
+    quads = bits.reshape(*bits.shape[:-1], 8, 4)
+    return np.packbits(quads, axis=-2, bitorder="little")[..., 0, :]
+
+
+def _encode_q5(w: np.ndarray) -> np.ndarray:
+    halves, codes = _codes_above_minimum(w, last=31)
+    return np.concatenate([halves, fifth_bits(codes >> 4), _pairs(codes)], axis=-1)
+
+
+def _codes_q5(blocks: np.ndarray) -> Codes:
+    halves, low = _halves(blocks, 2), _halved(blocks[..., 8:])
+    quads = np.unpackbits(blocks[..., None, 4:8], axis=-2, bitorder="little")  # (..., 8, 4)
+    whole = (low | quads.reshape(low.shape) << 4).astype(np.float32)
+    return Codes(whole, halves[..., :1], halves[..., 1:])
+
+
 def _encode_q4(w: np.ndarray) -> np.ndarray:
     halves, codes = _codes_above_minimum(w, last=15)
     return np.concatenate([halves, _pairs(codes)], axis=-1)
@@ -223,6 +244,14 @@ FORMATS: dict[str, WeightFormat] = {
             error=0.006,
             encode=_encode_q8,
             codes=_codes_q8,
+        ),
+        _of_codes(
+            "q5",
+            units=(2, 2, *5 * (4,)),
+            largest=_HALF_MOST,
+            error=0.045,
+            encode=_encode_q5,
+            codes=_codes_q5,
         ),
         _of_codes(
             "q4",
