@@ -119,7 +119,7 @@ def read_text(file: str) -> tuple[str, bytes]:
         raise InputError(f"{path}: a directory; a text file is needed")
     text = path.read_bytes()
     if not text:
-        raise InputError(f"{path}: empty; there is nothing to learn from")
+        raise InputError(f"{path}: empty")
     return file, text
 
 

@@ -105,5 +105,5 @@ def parse_json(path: Path, text: bytes | str) -> JsonFields:
     except ValueError as error:  # not JSON, or not UTF-8
         raise ModelFormatError(f"{path}: not JSON ({error})") from error
     if not isinstance(fields, dict):
-        raise ModelFormatError(f"{path}: must hold a JSON object, not a {type(fields).__name__}")
+        raise ModelFormatError(f"{path}: must hold a JSON object, not {type(fields).__name__}")
     return JsonFields(path, fields)

@@ -42,7 +42,7 @@ class ExampleEncoder:
     def encode(self, record: Any) -> Example:
         """ValueError naming the field, for what isn't of one of these forms or has no answer."""
         if not isinstance(record, Mapping):
-            raise ValueError(f"must be a JSON object, not a {type(record).__name__}")
+            raise ValueError(f"must be a JSON object, not {type(record).__name__}")
         if "messages" in record:
             return self._conversation(record["messages"])
         if "prompt" in record and "completion" in record:
@@ -147,7 +147,7 @@ def _parsed(line: bytes) -> Any:
 
 def _text(record: Mapping[str, Any], name: str) -> str:
     if not isinstance(record[name], str):
-        raise ValueError(f'"{name}" must be a text, not a {type(record[name]).__name__}')
+        raise ValueError(f'"{name}" must be a text, not {type(record[name]).__name__}')
     return record[name]
 
 
@@ -156,7 +156,7 @@ def _checked(messages: Any) -> list[Mapping[str, str]]:
         raise ValueError('"messages" must be a list of objects with "role" and "content"')
     for number, message in enumerate(messages, 1):
         if not isinstance(message, Mapping):
-            raise ValueError(f"message {number} must be an object, not a {type(message).__name__}")
+            raise ValueError(f"message {number} must be an object, not {type(message).__name__}")
         for name in ("role", "content"):
             if not isinstance(message.get(name), str):
                 raise ValueError(f'message {number} must have a text as "{name}"')

@@ -115,7 +115,7 @@ def test_flipped_bytes_of_the_header(saved: Path) -> None:
         (b"", "not JSON"),
         (b"{", "not JSON"),
         (b"\xff{}", "not JSON"),
-        (b"[]", "must hold a JSON object, not a list"),
+        (b"[]", "must hold a JSON object, not list"),
         (b"[" * 200_000, "nested too deeply|not JSON"),
         (b'{"b": {"n": 1, "m": 2, "n": 3}}', "n is there twice"),
         (b'{"a": ' + b"9" * 10_000 + b"}", "not JSON"),
