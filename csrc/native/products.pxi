@@ -165,23 +165,26 @@ def quantize(weight, format, bint transposed=False):
     return blocks
 
 
-def pack_quantized(blocks, format):
+def pack_quantized(blocks, format, packed=None):
     form = weight_format(format)
     cdef int number = FORMAT_NUMBERS[format]
     cdef uint8_t *pblocks = bytes_of(blocks, "blocks")
     if cnp.PyArray_NDIM(blocks) != 3 or cnp.PyArray_DIM(blocks, 2) != <size>form.block_bytes:
         raise wrong_shape(blocks, "blocks", f"(outputs, groups, {form.block_bytes})")
     cdef size N = cnp.PyArray_DIM(blocks, 0), groups = cnp.PyArray_DIM(blocks, 1)
-    cdef size rows, width
-    rows, width = packed_shape(form, groups * <size>form.group, N)
-    # from a cache line's border on, so that no vector of weights crosses one
-    room = np.empty(rows * width + 64, np.uint8)
-    first = -room.ctypes.data % 64
-    cdef cnp.ndarray packed = room[first:first + rows * width].reshape(rows, width)
+    cdef size inputs = groups * <size>form.group
+    if packed is None:
+        rows, width = packed_shape(form, inputs, N)
+        # from a cache line's border on, so that no vector of weights crosses one
+        room = np.empty(rows * width + 64, np.uint8)
+        first = -room.ctypes.data % 64
+        packed = room[first:first + rows * width].reshape(rows, width)
+    cdef uint8_t *ppacked = panels_of(packed, form, inputs, N)
+    if not cnp.PyArray_ISWRITEABLE(packed):
+        raise ValueError("packed is read-only")
     cdef int status
     with nogil:
-        status = chosen.pack_quantized(pblocks, number, groups, N,
-                                       <uint8_t *>cnp.PyArray_DATA(packed))
+        status = chosen.pack_quantized(pblocks, number, groups, N, ppacked)
     finish(status)
     return packed
 

@@ -1,7 +1,6 @@
 """Files and directories that are there whole, or as they were before."""
 
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def write_directory(
     such directory by then.
     """
     partial = directory.with_name(partial_name(directory.name))
-    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+    _remove(partial, ignore_errors=True)  # of a process that was killed
     partial.mkdir()
     try:
         fill(partial)
@@ -57,7 +56,7 @@ def write_directory(
         make_way()
         partial.rename(directory)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial, ignore_errors=True)
         raise
     _sync(directory.parent)
 
@@ -65,16 +64,22 @@ def write_directory(
 def discard_directory(directory: Path) -> None:
     """Removes a directory: at once under its name, whatever happens while its files go."""
     hidden = directory.with_name(_discarded_name(directory.name))
-    shutil.rmtree(hidden, ignore_errors=True)
+    _remove(hidden, ignore_errors=True)
     directory.rename(hidden)
-    shutil.rmtree(hidden)
+    _remove(hidden)
 
 
 def remove_leftovers(directory: Path) -> None:
     """Removes what processes that were killed left of write_directory and discard_directory."""
     for ending in (partial_name("*"), _discarded_name("*")):
         for path in directory.glob(ending):
-            shutil.rmtree(path)
+            _remove(path)
+
+
+def _remove(directory: Path, ignore_errors: bool = False) -> None:
+    import shutil  # not for every import of litegpt: it loads the compressors
+
+    shutil.rmtree(directory, ignore_errors)
 
 
 def _sync(path: Path) -> None:

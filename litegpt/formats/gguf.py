@@ -43,6 +43,7 @@ _MOST_STRINGS = 1 << 20  # in all arrays; the largest vocabularies and merges ha
 _MOST_TEXT = 1 << 24  # bytes of one value made of text
 _LONGEST_NAME = (1 << 16) - 1
 _MOST_AXES = 4
+_SIZE_BYTES = 8
 _SIZE = struct.Struct("<Q").unpack_from
 
 _TensorInfo = tuple[tuple[int, ...], TensorType, int]  # shape, type, offset within the data
@@ -223,11 +224,12 @@ class GgufFile:
         if self._strings > _MOST_STRINGS:
             raise self._refuse(f"{key}: {count} texts; arrays hold at most {_MOST_STRINGS} in all")
         begin = at = self._at
+        content, end = self._bytes, self._end
         ends = array("q")
         try:
             for _ in range(count):
-                at += 8 + _SIZE(self._bytes, at)[0]
-                if at > self._end:
+                at += _SIZE_BYTES + _SIZE(content, at)[0]
+                if at > end:
                     raise self._beyond()
                 ends.append(at)
         except struct.error:  # a size that isn't whole
@@ -238,11 +240,22 @@ class GgufFile:
         return np.frombuffer(ends, np.int64)
 
     def _texts(self, begin: int, ends: np.ndarray, key: str) -> list[str]:
-        content = self._bytes[begin : int(ends[-1])] if ends.size else b""
-        stops = (ends - begin).tolist()
-        starts = [8, *(stop + 8 for stop in stops[:-1])]  # each after its size
+        """The strings of an array, cut apart all at once: a third of the time of one by one."""
+        if not ends.size:
+            return []
+        content = np.frombuffer(self._bytes, np.uint8, int(ends[-1]) - begin, begin).copy()
+        sizes = np.concatenate([[0], ends[:-1] - begin])  # where they begin, (n,)
+        keep = np.ones(len(content), np.bool_)
+        for i in range(1, _SIZE_BYTES):
+            keep[sizes + i] = False
+        content[sizes] = 0  # a NUL stands before each string
         try:
-            return [str(content[i:j], "utf-8") for i, j in zip(starts, stops, strict=False)]
+            texts = str(content[keep].data, "utf-8").split("\0")[1:]
+            if len(texts) == len(ends):
+                return texts
+            # A string holds a NUL of its own.
+            starts, stops = (sizes + _SIZE_BYTES).tolist(), (ends - begin).tolist()
+            return [str(content[i:j].data, "utf-8") for i, j in zip(starts, stops, strict=True)]
         except UnicodeDecodeError as error:
             raise self._refuse(f"{key}: not UTF-8 ({error.reason})") from None
 

@@ -7,7 +7,6 @@ Three tensors and a few words of metadata:
     given    I64 (2, G)        tokens[given[0, i]:given[1, i]] are not to be learned (prompts)
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -58,6 +57,8 @@ class TokenFile:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of what the tokens were made of, where that is known, else of the tokens."""
+        import hashlib  # not for every import of litegpt: it loads OpenSSL
+
         made_of = [self.metadata.get(name, "") for name in ("sources", "tokenizer")]
         digest = hashlib.sha256(json.dumps(made_of).encode())
         if not all(made_of):

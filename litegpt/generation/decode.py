@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -169,7 +170,11 @@ class _Run:
         self.processors = [
             self.options.processors(len(prompt), model.vocab_size) for prompt in self.prompts
         ]
-        self._uniforms = _uniforms(self.prompts, draw_seed(seed))
+        self._uniforms: Iterator[np.ndarray] = (
+            repeat(np.zeros(len(self.prompts)))  # nothing is drawn
+            if seed is None and self.options.sampling.temperature == 0
+            else _uniforms(self.prompts, draw_seed(seed))
+        )
         self.logits = np.empty((0, 0), np.float32)  # the model's own, of the last step
 
     def tokens(self) -> Iterator[np.ndarray]:

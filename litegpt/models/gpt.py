@@ -64,8 +64,8 @@ class GPTModel(Module):
         self.num_layers, self.num_heads = config.num_layers, config.num_heads
         self.hidden_dim, self.ffn_dim = config.hidden_dim, config.ffn_dim
         self.dropout = config.dropout
-        rng = generator(seed)
         std = config.init_std
+        rng = generator(seed) if std else None
         self.token_embedding = Embedding(config.vocab_size, config.hidden_dim, std, rng)
         self.position_encoding = make_added_position(config, rng)
         self.embedding_dropout = Dropout(config.dropout)

@@ -3,8 +3,6 @@
 import math
 from collections.abc import Callable
 
-import numpy as np
-
 from litegpt.models.config import GPTConfig
 from litegpt.nn.attention import MultiHeadAttention
 from litegpt.nn.block import TransformerBlock
@@ -15,6 +13,7 @@ from litegpt.nn.position import (
     PositionalEncoding,
     RotaryPositionalEncoding,
 )
+from litegpt.nn.random import Seed
 
 
 def _layernorm(config: GPTConfig) -> LayerNorm:
@@ -32,16 +31,16 @@ NORMS: dict[str, Callable[[GPTConfig], Norm]] = {"layernorm": _layernorm, "rmsno
 Added = LearnedPositionalEncoding | PositionalEncoding
 
 
-def _learned(config: GPTConfig, rng: np.random.Generator) -> LearnedPositionalEncoding:
+def _learned(config: GPTConfig, rng: Seed) -> LearnedPositionalEncoding:
     return LearnedPositionalEncoding(config.max_seq_len, config.hidden_dim, config.init_std, rng)
 
 
-def _sinusoidal(config: GPTConfig, rng: np.random.Generator) -> PositionalEncoding:
+def _sinusoidal(config: GPTConfig, rng: Seed) -> PositionalEncoding:
     return PositionalEncoding(config.max_seq_len, config.hidden_dim)
 
 
 # added to the token's vector
-ADDED_POSITIONS: dict[str, Callable[[GPTConfig, np.random.Generator], Added]] = {
+ADDED_POSITIONS: dict[str, Callable[[GPTConfig, Seed], Added]] = {
     "learned": _learned,
     "sinusoidal": _sinusoidal,
 }
@@ -60,12 +59,12 @@ def make_norm(config: GPTConfig) -> Norm:
     return NORMS[config.norm](config)
 
 
-def make_added_position(config: GPTConfig, rng: np.random.Generator) -> Added | None:
+def make_added_position(config: GPTConfig, rng: Seed) -> Added | None:
     make = ADDED_POSITIONS.get(config.position)
     return None if make is None else make(config, rng)
 
 
-def make_blocks(config: GPTConfig, rng: np.random.Generator) -> list[TransformerBlock]:
+def make_blocks(config: GPTConfig, rng: Seed) -> list[TransformerBlock]:
     """The blocks, whose output projections start smaller, by sqrt(2 L), as in GPT-2."""
     output_std = config.init_std / math.sqrt(2 * config.num_layers)
     make_rotary = ROTARY_POSITIONS.get(config.position)

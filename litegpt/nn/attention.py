@@ -129,7 +129,7 @@ class MultiHeadAttention(Module):
         self.hidden_dim, self.num_heads, self.num_kv_heads = hidden_dim, num_heads, num_kv_heads
         self.head_dim = hidden_dim // num_heads
         self.rotary = rotary
-        rng = generator(seed)
+        rng = generator(seed) if std or output_std else None
         width = (num_heads + 2 * num_kv_heads) * self.head_dim
         self.qkv = Linear(hidden_dim, width, qkv_bias, std=std, seed=rng)
         self.output = Linear(hidden_dim, hidden_dim, output_bias, dropout, output_std, rng)

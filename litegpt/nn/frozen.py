@@ -12,7 +12,7 @@ from litegpt.kernels.reference.quantized import dequantize
 from litegpt.nn.arrays import IDS, floats
 from litegpt.nn.parameter import Parameter
 
-_AT_ONCE = 1 << 18  # weights that are packed together, so that it takes little memory
+_AT_ONCE = 1 << 20  # weights that are packed together, so that it takes little memory
 _DECODED = 1 << 20  # weights that backward decodes together
 
 
@@ -25,8 +25,8 @@ def _spans(outputs: int, inputs: int) -> Iterator[slice]:
 
 def _pack(blocks: np.ndarray, format: str, rows: slice, memory: np.ndarray) -> None:
     """The blocks of these rows, to their place in memory."""
-    packed = kernels.pack_quantized(blocks, format)
-    memory[rows.start // PANEL :][: len(packed)] = packed
+    first = rows.start // PANEL
+    kernels.pack_quantized(blocks, format, memory[first : first + -(-len(blocks) // PANEL)])
 
 
 class FrozenParameter(Parameter):

@@ -37,7 +37,7 @@ class FeedForward(Module):
             raise ValueError(
                 f"activation {activation!r} is unknown; allowed: {', '.join(ACTIVATIONS)}"
             )
-        rng = generator(seed)
+        rng = generator(seed) if std or output_std else None
         self.activation, self.gated = activation, ACTIVATIONS[activation]
         self.up = Linear(hidden_dim, (1 + self.gated) * ffn_dim, bias, std=std, seed=rng)
         self.down = Linear(ffn_dim, hidden_dim, bias, dropout, output_std, rng)

@@ -154,6 +154,16 @@ def test_weights_that_cannot_be_stored_are_named(backend: str, format: str, bad:
         kernels.quantize(np.ascontiguousarray(weight.T), format, transposed=True)
 
 
+def test_packed_weights_go_where_there_is_room_for_them(backend: str) -> None:
+    blocks = np.zeros((33, 3, 34), np.uint8)
+    with pytest.raises(ValueError, match=r"packed must have shape \(2, 3264\), not \(2, 3265\)"):
+        kernels.pack_quantized(blocks, "q8", np.zeros((2, 3265), np.uint8))
+    room = np.zeros((2, 3264), np.uint8)
+    room.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        kernels.pack_quantized(blocks, "q8", room)
+
+
 @pytest.mark.parametrize("kernel", ["quantize", "pack_quantized", "linear_quantized"])
 def test_an_unknown_format_is_refused(backend: str, kernel: str) -> None:
     arguments = {

@@ -72,3 +72,14 @@ def test_importing_is_done_when_it_is_needed() -> None:
         "litegpt.nn.Linear; assert 'litegpt.training' not in sys.modules; litegpt.Trainer"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_greedy_generation_from_a_file_draws_nothing(tmp_path: Path) -> None:
+    """numpy.random takes a tenth of a program's start."""
+    litegpt.GPTModel(10, 8, 1, 1, 4, seed=0).save_pretrained(tmp_path)
+    code = (
+        "import sys, numpy; eager = 'numpy.random' in sys.modules; from litegpt import GPTModel; "
+        f"GPTModel.from_pretrained({str(tmp_path)!r}).generate([[1]], 3, temperature=0); "
+        "assert eager or 'numpy.random' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -14,13 +14,14 @@ from litegpt.kernels.cases.case import (
     normal,
     sum_error,
 )
-from litegpt.kernels.reference.quantized import dequantize, unpack_quantized
+from litegpt.kernels.reference.quantized import dequantize, packed_shape, unpack_quantized
 from litegpt.kernels.reference.weight_formats import (
     FORMATS,
     activation_codes,
     weight_format,
 )
 
+_BOTH = (False, True)
 _FEWER_BITS = [format for format in FORMATS if format != "float32"]
 _LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 100)
 
@@ -34,10 +35,13 @@ def _quantize(
     return {"weight": weight, "format": format, "transposed": transposed}
 
 
-def _pack(rng: np.random.Generator, inputs: int, outputs: int, format: str) -> Arguments:
+def _pack(
+    rng: np.random.Generator, inputs: int, outputs: int, format: str, into: bool = False
+) -> Arguments:
     form = weight_format(format)
     shape = (outputs, form.groups(inputs), form.block_bytes)
-    return {"blocks": rng.integers(0, 256, shape, np.uint8), "format": format}
+    room = rng.integers(0, 256, packed_shape(form, inputs, outputs), np.uint8) if into else None
+    return {"blocks": rng.integers(0, 256, shape, np.uint8), "format": format, "packed": room}
 
 
 def _packed(rng: np.random.Generator, inputs: int, outputs: int, format: str) -> np.ndarray:
@@ -140,11 +144,12 @@ CASES = (
         "pack_quantized",
         _pack,
         (
-            *((40, n, f) for f in FORMATS for n in (0, 1, 31, 32, 33, 70)),
+            *((40, n, f, into) for f in FORMATS for n in (0, 1, 31, 32, 33, 70) for into in _BOTH),
             *((k, 37, f) for f in FORMATS for k in _LENGTHS),
         ),
         exact,
         {f"768x3072 {f}": (768, 3072, f) for f in _FEWER_BITS},
+        updates=("packed",),
     ),
     Case(
         "linear_quantized",

@@ -49,11 +49,12 @@ def dequantize(blocks: np.ndarray, format: str, inputs: int) -> np.ndarray:
     return _rows(weight_format(format).decode(blocks), 1)[:, :inputs]
 
 
-def pack_quantized(blocks: np.ndarray, format: str) -> np.ndarray:
+def pack_quantized(blocks: np.ndarray, format: str, packed: np.ndarray | None = None) -> np.ndarray:
     """Blocks in the order in which activations meet them, zeros filling up the last 32 outputs.
 
-    (N, groups, bytes) -> (ceil(N / 32), groups * 32 * bytes). Of each group of 32 outputs, the
-    first units of all 32 come first, then their second units, and so on.
+    (N, groups, bytes) -> (ceil(N / 32), groups * 32 * bytes), written into `packed` if that is
+    given. Of each group of 32 outputs, the first units of all 32 come first, then their second
+    units, and so on.
     """
     form = weight_format(format)
     outputs, groups, block_bytes = blocks.shape
@@ -65,7 +66,12 @@ def pack_quantized(blocks: np.ndarray, format: str) -> np.ndarray:
     padded = padded.reshape(panels, PANEL, groups, block_bytes)
     units = np.split(padded, np.cumsum(form.units)[:-1], axis=-1)
     interleaved = [_rows(unit.swapaxes(1, 2), 2) for unit in units]
-    return _rows(np.concatenate(interleaved, axis=-1), 1)
+    panels_in_order = _rows(np.concatenate(interleaved, axis=-1), 1)
+    if packed is None:
+        return panels_in_order
+    _check_packed(packed, form, groups * form.group, outputs)
+    packed[...] = panels_in_order
+    return packed
 
 
 def unpack_quantized(packed: np.ndarray, format: str, outputs: int) -> np.ndarray:
