@@ -23,7 +23,7 @@ def report(name: str, path: Path, other: GPTModel) -> None:
 print(f"{model.get_num_parameters():,} parameters")
 model.save_pretrained("exported")  # transformers reads it: GPT2LMHeadModel.from_pretrained
 report("directory (safetensors)", Path("exported"), GPTModel.from_pretrained("exported"))
-for dtype in ("float32", "float16", "q8", "q4"):
+for dtype in ("float32", "float16", "q8", "q5", "q4"):
     path = Path(f"exported-{dtype}.gguf")  # llama.cpp reads it
     save_gguf(model, path, dtype, {})
     report(f"GGUF, {dtype}", path, GPTModel.from_pretrained(path))

@@ -120,8 +120,8 @@ def add_model(
         "--dtype",
         choices=list(FORMATS),
         default=argparse.SUPPRESS,
-        help="how weights are kept in memory (default: float32, but 8- and 4-bit blocks of a GGUF "
-        "file as they are); fewer bits are faster and less exact",
+        help="how weights are kept in memory (default: float32, but 8-, 5- and 4-bit blocks of a "
+        "GGUF file as they are); fewer bits are faster and less exact",
     )
     parser.add_argument(
         "--adapter",

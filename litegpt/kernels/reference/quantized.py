@@ -111,8 +111,8 @@ def linear_quantized(
 ) -> np.ndarray:
     """linear, with the weights that pack_quantized made; outputs is N.
 
-    float32, bfloat16 and float16 equal linear with the rounded weights. In q8 and q4, x is rounded
-    too (activation_codes), and every output adds its groups in ascending order.
+    Formats of numbers equal linear with the rounded weights. In formats of codes x is rounded too
+    (activation_codes), and every output adds its groups in ascending order.
     """
     form, inputs = weight_format(format), x.shape[-1]
     _check_packed(packed, form, inputs, outputs)
