@@ -62,17 +62,18 @@ class Contest:
         names = [LITEGPT, *row.peers, *([LIMIT] if row.limit else [])]
         return {name: row.figure(seconds[name]) if name in seconds else None for name in names}
 
-    def machine(self) -> tuple[float, float] | None:
-        """Bytes/s read from memory and float32 operations/s; None without compiled kernels."""
+    def machine(self) -> list[float] | None:
+        """Bytes/s read from memory, operations/s on float32 and on 8-bit codes; None without
+        compiled kernels."""
         rates = []
-        for kind, amount in (("read", 2.0**30), ("flops", 2e10)):
+        for kind, amount in (("read", 2.0**30), ("flops", 2e10), ("q8", 8e10)):
             row = Row(kind, "", {}, "machine/s", (), (), amount, {kind: amount})
             try:
                 self._prepare(row, LIMIT)
             except ContenderError:
                 return None
             rates.append(row.figure(self._medians(row, [LIMIT])[LIMIT]))
-        return rates[0], rates[1]
+        return rates
 
     def _worker(self, name: str) -> Worker:
         if name not in self._workers:
@@ -233,7 +234,10 @@ def print_table(rows: Sequence[Row], contest: Contest, threads: int) -> None:
     """Each line as soon as it is measured."""
     machine = f"{processor()}, {threads} threads"
     if rates := contest.machine():
-        machine += f"; reads {rates[0] / 1e9:.1f} GB/s, {rates[1] / 1e9:.0f} GFLOP/s float32"
+        reads, floats, codes = (rate / 1e9 for rate in rates)
+        machine += (
+            f"; reads {reads:.1f} GB/s, {floats:.0f} GFLOP/s float32, {codes:.0f} GOP/s 8-bit"
+        )
     print(f"{machine}\n\n{versions()}\n")
     print(markdown(HEADER))
     print(markdown(["---", "---", *["---:"] * (len(PEERS) + 4), "---", "---"]))

@@ -123,9 +123,9 @@ def _decode(
 
 
 def _prefill(name: str, weights: str, peers: tuple[str, ...], factor: float) -> Row:
-    """A prompt of 512 up to the logits of what follows it."""
+    """A prompt of 512 up to the logits of what follows it. Weights can be read meanwhile."""
     length = 512
-    flops = 2 * length * _BLOCKS + 2 * _HEAD + 12 * _attention_flops(1, 12, length, 64)
+    products, attention = 2 * length * _BLOCKS + 2 * _HEAD, 12 * _attention_flops(1, 12, length, 64)
     return Row(
         name,
         "prefill",
@@ -134,18 +134,30 @@ def _prefill(name: str, weights: str, peers: tuple[str, ...], factor: float) -> 
         peers,
         (Wanted(factor, BEST),),
         amount=length,
-        limit={"flops": flops} if weights == "float32" else {},
+        limit=(
+            {"flops": products + attention}
+            if weights == "float32"
+            else {weights: products, "flops": attention}
+        ),
         tolerance=_TOLERANCES[weights],
     )
 
 
 def _smollm2(
-    name: str, task: str, unit: str, factor: float, amount: float = 1.0, **options: int
+    name: str,
+    task: str,
+    unit: str,
+    factor: float,
+    amount: float = 1.0,
+    limit: dict[str, float] | None = None,
+    **options: int,
 ) -> Row:
     """SmolLM2-135M-Instruct from the file that both read; both round activations to 8 bits."""
     wanted = (Wanted(factor, "llama.cpp"),)
     peers = ("llama.cpp",)
-    return Row(f"SmolLM2, {name}", task, options, unit, peers, wanted, amount, tolerance=0.05)
+    return Row(
+        f"SmolLM2, {name}", task, options, unit, peers, wanted, amount, limit or {}, tolerance=0.05
+    )
 
 
 def _attention_flops(batch: int, heads: int, length: int, width: int) -> float:
@@ -178,6 +190,8 @@ def _sampling(name: str, top_k: int, top_p: float, milliseconds: float) -> Row:
 
 
 _ALL_PEERS = ("transformers", "llama.cpp", "CTranslate2")
+# SmolLM2's: 9 heads of queries and 3 of keys and values, 64 wide; a gate beside the hidden layer
+_SMOLLM2_BLOCKS = 30 * 576 * ((9 + 3 + 3 + 9) * 64 + 3 * 1536)
 _NANO = 4 * 12 * 128**2 + 65 * 128  # numbers in the matrices of nanoGPT's recipe
 
 ROWS = [
@@ -242,7 +256,19 @@ ROWS = [
     _elementwise("GELU", "gelu", 2048, 3072, 0.3),
     _sampling("sampling, k=50 p=0.95", 50, 0.95, 0.06),
     _sampling("sampling, p=0.95", 0, 0.95, 0.15),
-    _smollm2("reading 512", "smollm2_read", "tokens/s", 4, 512, length=512),
+    _smollm2(
+        "reading 512",
+        "smollm2_read",
+        "tokens/s",
+        4,
+        512,
+        {
+            "q4": 2 * 512 * _SMOLLM2_BLOCKS,
+            "q8": 2 * 49_152 * 576,  # its head
+            "flops": 30 * _attention_flops(1, 9, 512, 64),
+        },
+        length=512,
+    ),
     _smollm2("writing", "smollm2_write", "tokens/s", 1.8, 32, new=32),
     _smollm2("import to first token", "smollm2_first_token", "s", 1),
     _smollm2("resident memory", "smollm2_memory", "MB", 1.3, new=64),

@@ -125,7 +125,9 @@ typedef struct {
                lg_size V, int64_t *ids, float *logprobs, lg_size *bad_row))                        \
     K(probe_read, (const float *x, lg_size blocks, float *sums))                                   \
     K(probe_copy, (const float *x, lg_size count, float *y))                                       \
-    K(probe_multiply_add, (const float *x, lg_size items, float *y, double *operations))
+    K(probe_multiply_add, (const float *x, lg_size items, float *y, double *operations))           \
+    K(probe_multiply_codes, (const float *x, int format, lg_size items, float *y,                  \
+                             double *operations))
 /* clang-format on */
 
 #define LG_FIELD(name, arguments) int(*name) arguments;

@@ -4,8 +4,11 @@ from contenders import Task
 from litegpt.kernels import limits
 
 
-def limit(read: float = 0, copied: float = 0, flops: float = 0) -> Task:
-    """Bytes read, bytes read and written in a copy, float32 operations: one after the other."""
+def limit(
+    read: float = 0, copied: float = 0, flops: float = 0, q8: float = 0, q4: float = 0
+) -> Task:
+    """Bytes read, bytes read and written in a copy, operations on float32, on 8-bit and on 4-bit
+    codes: one after the other."""
     works = []
     if read:
         works.append(limits.reading(round(read)))
@@ -13,6 +16,9 @@ def limit(read: float = 0, copied: float = 0, flops: float = 0) -> Task:
         works.append(limits.copying(round(copied)))
     if flops:
         works.append(limits.multiplying(flops))
+    for format, operations in (("q8", q8), ("q4", q4)):
+        if operations:
+            works.append(limits.multiplying_codes(operations, format))
 
     def run() -> None:
         for work in works:

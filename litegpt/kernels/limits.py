@@ -1,7 +1,8 @@
 """What this machine can do at most: the work that benchmarks hold kernels against.
 
-Memory is read or copied, or multiply-adds are done in registers, with the rung, the thread pool and
-the number of threads that the kernels use. Needs the compiled kernels: RuntimeError without them.
+Memory is read or copied, or multiply-adds of floats or of codes are done in registers, with the
+rung, the thread pool and the number of threads that the kernels use. Needs the compiled kernels:
+RuntimeError without them.
 """
 
 import time
@@ -11,6 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from litegpt import kernels
+from litegpt.kernels.reference.weight_formats import weight_format
 
 LARGE = 1 << 28  # bytes: more than caches hold
 _BLOCK = 16_384  # floats in a block; PROBE_BLOCK in csrc/kernels/probe.h
@@ -55,6 +57,18 @@ def multiplying(operations: float) -> Work:
     return lambda: probe(x, y)
 
 
+def multiplying_codes(operations: float, format: str) -> Work:
+    """Work of that many operations on weights' and activations' codes (bytes), a multiply-add being
+    two, in registers: as this rung multiplies those of `format` (q8, q4, ...)."""
+    if weight_format(format).codes is None:
+        raise ValueError(f"{format} has no codes")
+    probe = _native()._probe_multiply_codes
+    x = np.ones(2, np.float32)
+    each = probe(x, format, np.empty(1, np.float32))
+    y = np.empty(max(1, round(operations / each)), np.float32)
+    return lambda: probe(x, format, y)
+
+
 def read_rate(size: int = LARGE) -> float:
     """Bytes/s at which an array of `size` bytes is read."""
     return size / _fastest(reading(size))
@@ -69,6 +83,12 @@ def multiply_add_rate() -> float:
     """Float32 operations/s, a multiply-add being two."""
     operations = 1e9
     return operations / _fastest(multiplying(operations))
+
+
+def code_rate(format: str) -> float:
+    """Operations/s on codes of `format`, a multiply-add being two."""
+    operations = 1e9
+    return operations / _fastest(multiplying_codes(operations, format))
 
 
 def _native() -> ModuleType:

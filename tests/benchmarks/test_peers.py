@@ -66,8 +66,9 @@ def test_rows_are_chosen_by_name() -> None:
 
 
 def test_what_the_limits_amount_to() -> None:
-    """On 22 GB/s and 306 GFLOP/s: the figures in which the wanted ones were thought out."""
-    machine = {"read": 22e9, "copied": 22e9, "flops": 306e9}
+    """On 22 GB/s and 306 GFLOP/s: the figures in which the wanted ones were thought out. Codes are
+    multiplied four at a time where floats are one by one."""
+    machine = {"read": 22e9, "copied": 22e9, "flops": 306e9, "q8": 1224e9, "q4": 1224e9}
     limits = {
         row.name: row.figure(sum(row.limit[kind] / machine[kind] for kind in row.limit))
         for row in ROWS
@@ -75,6 +76,8 @@ def test_what_the_limits_amount_to() -> None:
     }
     assert limits["decode, float32"] == pytest.approx(44, abs=1)
     assert limits["prefill of 512, float32"] == pytest.approx(1700, abs=100)
+    assert limits["prefill of 512, 8-bit"] == pytest.approx(5900, abs=100)
+    assert limits["SmolLM2, reading 512"] == pytest.approx(4200, abs=200)
     assert limits["training step, 124M, B4 T64"] == pytest.approx(0.8, abs=0.05)
     assert limits["training step, nanoGPT's recipe"] == pytest.approx(12.5, abs=1)
     assert limits["attention (1,12,1024,64)"] == pytest.approx(5.3, abs=0.1)

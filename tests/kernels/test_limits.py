@@ -5,6 +5,7 @@ import pytest
 
 from litegpt import kernels
 from litegpt.kernels import limits
+from litegpt.kernels.reference.weight_formats import FORMATS
 
 
 def test_reading_reads_every_float(compiled: str) -> None:
@@ -30,6 +31,18 @@ def test_multiplying_counts_what_it_does(compiled: str) -> None:
     operations = kernels._native._probe_multiply_add(np.array([0.5, 1], np.float32), y)
     rounds = 4096
     np.testing.assert_array_equal(y, operations / len(y) / 2 / rounds * 2)
+
+
+@pytest.mark.parametrize("format", [name for name, form in FORMATS.items() if form.codes])
+@pytest.mark.parametrize("activation", [1, -1])
+def test_multiplying_codes_counts_what_it_does(compiled: str, format: str, activation: int) -> None:
+    """Every multiply-add moves a sum by one, up or down."""
+    y = np.zeros(3, np.float32)
+    x = np.array([1, activation], np.float32)
+    operations = kernels._native._probe_multiply_codes(x, format, y)
+    np.testing.assert_array_equal(y, activation * operations / len(y) / 2)
+    with pytest.raises(ValueError, match="float16 has no codes"):
+        limits.multiplying_codes(1e6, "float16")
 
 
 @pytest.mark.parametrize("size", [1, 300_000, 5_000_000])
