@@ -7,6 +7,7 @@ whole model, begin with the weights of rank 0, and take the same steps.
 import hashlib
 import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,8 +21,11 @@ from litegpt.nn import Parameter
 from litegpt.text.extras import import_extra
 
 BUCKET = 4 << 20  # bytes of gradients sent at once: few messages, and the first one early
+_POLL = 1e-3  # seconds in which a fast link delivers about what the system keeps for a program
 _PROCESSORS = 1 << 13  # more than a machine has
 _HEAD_START = 1.0  # seconds that others leave rank 0 to name what all have stumbled over
+_PATIENCE = 600.0  # seconds without an answer, after which a rank takes the others for lost
+_LOOK = 1.0  # seconds from one look at that to the next
 _PASSED_ON = 0.3  # seconds that a launcher has to pass on what was written before it ends all
 
 # How launchers tell their processes that there are several: MPICH and its kin, Open MPI, PMIx.
@@ -129,7 +133,9 @@ class DataParallel(Alone):
     Gradients live in buckets, in about the order in which backward completes them. A bucket is
     sent, without waiting, as soon as its last gradient is complete (Iallreduce); so most of it is
     on its way while backward computes the rest. As PyTorch's DistributedDataParallel does it:
-    Li et al., 2020 (arXiv:2006.15704).
+    Li et al., 2020 (arXiv:2006.15704). MPI gets on with it when it is called, which a thread does
+    meanwhile, where MPI allows for several. The thread also ends a run whose other ranks don't
+    answer any more: a cut cable is no error to MPI until the system gives its connections up.
     """
 
     def __init__(self, communicator: Any, bucket_bytes: int = BUCKET) -> None:
@@ -141,17 +147,17 @@ class DataParallel(Alone):
         self._bucket_of: dict[Parameter, int] = {}
         self._missing: list[set[Parameter]] = []  # of each bucket, in this step
         self.sent: list[Any] = []  # requests of the buckets so far, in order
+        self.patience = _PATIENCE
+        self._waiting_since: float | None = None
+        self._under_way = threading.Event()
+        threading.Thread(target=self._attend, daemon=True).start()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             return
         if self.rank:
             time.sleep(_HEAD_START)
-        print(f"litegpt: rank {self.rank} of {self.size}: {_said(error)}", file=sys.stderr)
-        sys.stderr.flush()
-        time.sleep(_PASSED_ON)
-        self._communicator.Abort(1)
-        os._exit(1)  # should that have come back
+        self._end(_said(error))
 
     def begin(self, parameters: Iterable[Parameter], state: Sequence[np.ndarray]) -> None:
         for array in state:
@@ -175,17 +181,20 @@ class DataParallel(Alone):
         # In one order on all ranks, which MPI asks for: a bucket waits for the ones before it.
         while len(self.sent) < len(self.buckets) and not self._missing[len(self.sent)]:
             self._send()
-        self._mpi.Request.Testall(self.sent)  # MPI gets on with it when it is called
+        self._mpi.Request.Testall(self.sent)
 
     def add_gradients(self) -> None:
         while len(self.sent) < len(self.buckets):
             self._send()
-        self._mpi.Request.Waitall(self.sent)
+        self._under_way.clear()
+        with self._waiting():
+            self._mpi.Request.Waitall(self.sent)
         self._await_all()
 
     def total(self, values: Sequence[float]) -> list[float]:
         sums = np.array(values, np.float64)
-        self._communicator.Allreduce(self._mpi.IN_PLACE, sums)
+        with self._waiting():
+            self._communicator.Allreduce(self._mpi.IN_PLACE, sums)
         return [float(value) for value in sums]
 
     def meet(self) -> None:
@@ -205,6 +214,32 @@ class DataParallel(Alone):
     def _send(self) -> None:
         bucket = self.buckets[len(self.sent)]
         self.sent.append(self._communicator.Iallreduce(self._mpi.IN_PLACE, bucket))
+        self._under_way.set()
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        self._waiting_since = time.monotonic()
+        yield
+        self._waiting_since = None
+
+    def _attend(self) -> None:
+        several = self._mpi.Query_thread() == self._mpi.THREAD_MULTIPLE
+        while True:
+            if self._under_way.wait(_LOOK):
+                if several:
+                    self._communicator.Iprobe()  # for no message: a call like any other
+                time.sleep(_POLL)
+            since = self._waiting_since
+            if since is not None and time.monotonic() - since > self.patience:
+                self._end(f"the others have not answered for {self.patience:.0f} seconds")
+
+    def _end(self, why: str) -> None:
+        """Ends all ranks after a line that says why."""
+        print(f"litegpt: rank {self.rank} of {self.size}: {why}", file=sys.stderr)
+        sys.stderr.flush()
+        time.sleep(_PASSED_ON)
+        self._communicator.Abort(1)
+        os._exit(1)  # should that have come back
 
     def _await_all(self) -> None:
         self.sent = []

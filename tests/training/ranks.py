@@ -5,6 +5,7 @@ Each scenario's outcome goes to OUT/SCENARIO-RANK.json.
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from litegpt import kernels
 from litegpt.models import GPTModel
+from litegpt.nn import Parameter
 from litegpt.training import Callback, TextWindows, TrainConfig, Trainer, launched
 
 TEXT = np.array(list(b"the cat sat on the mat, and the dog on the log. " * 40)) % 32
@@ -61,6 +63,19 @@ with launched() as ranks:
         ranks.completed = completed
         return {"under way": under_way, "buckets": len(ranks.buckets)}
 
+    def meanwhile() -> object:
+        """Whether a bucket is summed while nobody waits for it, or calls MPI."""
+        weight = Parameter(np.zeros((1024, 1024), np.float32))
+        ranks.begin([weight], [])
+        weight.grad[:] = 1
+        ranks.completed([weight])
+        deadline = time.monotonic() + 20
+        while (weight.grad != ranks.size).any() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        summed = bool((weight.grad == ranks.size).all())
+        ranks.add_gradients()
+        return summed
+
     def stopped() -> object:
         """The last rank alone wants to stop after step 7."""
 
@@ -84,6 +99,13 @@ with launched() as ranks:
         """The last rank fails at step 3; the others would wait for it forever."""
         if ranks.rank == ranks.size - 1:
             ranks.add_gradients = lambda: 1 // 0
+        trained()
+
+    def silent() -> object:
+        """The last rank says nothing any more at its first step."""
+        ranks.patience = 1.0
+        if ranks.rank == ranks.size - 1:
+            ranks.add_gradients = lambda: time.sleep(60)
         trained()
 
     def threads() -> object:

@@ -34,7 +34,7 @@ def outcomes(mpirun: list[str], tmp_path_factory: pytest.TempPathFactory) -> Cal
     """What each rank of two said of a scenario, and what one process alone did."""
     folder = tmp_path_factory.mktemp("ranks")
     (folder / "alone").mkdir()
-    done = run([*mpirun, *command(folder, *SCENARIOS, "early")])
+    done = run([*mpirun, *command(folder, *SCENARIOS, "early", "meanwhile")])
     assert done.returncode == 0, done.stderr
     alone = run(command(folder / "alone", *SCENARIOS))
     assert alone.returncode == 0, alone.stderr
@@ -73,6 +73,10 @@ def test_gradients_are_sent_while_backward_goes_on(outcomes) -> None:
             assert 0 < step[2] < step[3] < said["buckets"]
 
 
+def test_mpi_gets_on_while_backward_goes_on(outcomes) -> None:
+    assert outcomes("meanwhile") == [True, True]
+
+
 def test_one_rank_that_stops_stops_all_after_that_step(outcomes) -> None:
     assert outcomes("stopped") == [7, 7, 7]
 
@@ -94,6 +98,12 @@ def test_a_rank_that_fails_ends_all_and_says_so(mpirun, tmp_path) -> None:
     done = run([*mpirun, *command(tmp_path, "broken")])
     assert done.returncode != 0
     assert "rank 1 of 2: ZeroDivisionError" in done.stderr
+
+
+def test_ranks_that_do_not_answer_are_taken_for_lost(mpirun, tmp_path) -> None:
+    done = run([*mpirun, *command(tmp_path, "silent")])
+    assert done.returncode != 0
+    assert "rank 0 of 2: the others have not answered for 1 seconds" in done.stderr
 
 
 def test_a_launcher_of_another_mpi_is_refused(mpirun, tmp_path) -> None:
