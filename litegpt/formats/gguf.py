@@ -8,7 +8,6 @@ it is used, and counts have a bound, so that opening takes little time and no me
 
 import mmap
 import struct
-from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from litegpt.formats.errors import ModelFormatError
+from litegpt.formats.gguf_strings import string_ends, strings
 from litegpt.formats.gguf_types import TENSOR_TYPES, TensorType, decode
 
 MAGIC = b"GGUF"
@@ -43,8 +43,6 @@ _MOST_STRINGS = 1 << 20  # in all arrays; the largest vocabularies and merges ha
 _MOST_TEXT = 1 << 24  # bytes of one value made of text
 _LONGEST_NAME = (1 << 16) - 1
 _MOST_AXES = 4
-_SIZE_BYTES = 8
-_SIZE = struct.Struct("<Q").unpack_from
 
 _TensorInfo = tuple[tuple[int, ...], TensorType, int]  # shape, type, offset within the data
 
@@ -223,39 +221,19 @@ class GgufFile:
         self._strings += count
         if self._strings > _MOST_STRINGS:
             raise self._refuse(f"{key}: {count} texts; arrays hold at most {_MOST_STRINGS} in all")
-        begin = at = self._at
-        content, end = self._bytes, self._end
-        ends = array("q")
+        begin = self._at
         try:
-            for _ in range(count):
-                at += _SIZE_BYTES + _SIZE(content, at)[0]
-                if at > end:
-                    raise self._beyond()
-                ends.append(at)
-        except struct.error:  # a size that isn't whole
+            ends = string_ends(self._bytes, begin, count)
+        except IndexError:
             raise self._beyond() from None
-        self._at = at
-        if at - begin > _MOST_TEXT:
-            raise self._refuse(f"{key}: {at - begin} bytes of text; at most {_MOST_TEXT}")
-        return np.frombuffer(ends, np.int64)
+        self._at = int(ends[-1]) if count else begin
+        if self._at - begin > _MOST_TEXT:
+            raise self._refuse(f"{key}: {self._at - begin} bytes of text; at most {_MOST_TEXT}")
+        return ends
 
     def _texts(self, begin: int, ends: np.ndarray, key: str) -> list[str]:
-        """The strings of an array, cut apart all at once: a third of the time of one by one."""
-        if not ends.size:
-            return []
-        content = np.frombuffer(self._bytes, np.uint8, int(ends[-1]) - begin, begin).copy()
-        sizes = np.concatenate([[0], ends[:-1] - begin])  # where they begin, (n,)
-        keep = np.ones(len(content), np.bool_)
-        for i in range(1, _SIZE_BYTES):
-            keep[sizes + i] = False
-        content[sizes] = 0  # a NUL stands before each string
         try:
-            texts = str(content[keep].data, "utf-8").split("\0")[1:]
-            if len(texts) == len(ends):
-                return texts
-            # A string holds a NUL of its own.
-            starts, stops = (sizes + _SIZE_BYTES).tolist(), (ends - begin).tolist()
-            return [str(content[i:j].data, "utf-8") for i, j in zip(starts, stops, strict=True)]
+            return strings(self._bytes, begin, ends)
         except UnicodeDecodeError as error:
             raise self._refuse(f"{key}: not UTF-8 ({error.reason})") from None
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from litegpt.formats import ModelFormatError
 from litegpt.generation.decode import Completion, complete, stream
 from litegpt.generation.scoring import score_ids
 from litegpt.generation.stopping import StopStrings
@@ -70,7 +71,7 @@ class TextModel:
         try:
             return cls(model, tokenizer_from_gguf(file.metadata))
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ModelFormatError(f"{path}: {error}") from None
 
     def ids(self, prompt: Prompt) -> np.ndarray:
         """The ids (T,) of a text that stands at the beginning."""

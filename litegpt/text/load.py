@@ -77,12 +77,19 @@ def _end_ids(directory: Path, tokenizer: SubwordTokenizer) -> list[int]:
         for value in said if isinstance(said, list) else [said]:
             if isinstance(value, dict):  # an added token, with its properties
                 value = value.get("content")
-            token_id = tokenizer.backend.token_to_id(value) if isinstance(value, str) else value
+            token_id = _id_of(value, tokenizer) if isinstance(value, str) else value
             if isinstance(token_id, int) and not isinstance(token_id, bool):
                 found.append(token_id)
             elif value is not None:
                 raise ValueError(f"{directory / name}: {field} {value!r} is no token")
     return found
+
+
+def _id_of(token: str, tokenizer: SubwordTokenizer) -> int | None:
+    try:
+        return tokenizer.backend.token_to_id(token)
+    except UnicodeEncodeError:  # a surrogate is no character
+        return None
 
 
 def _chat_template(directory: Path) -> str | None:

@@ -25,6 +25,7 @@ import numpy as np
 from safetensors import safe_open
 
 from litegpt.formats import (
+    JsonFields,
     discard_directory,
     read_json,
     remove_leftovers,
@@ -54,6 +55,11 @@ class Checkpoint:
     @property
     def step(self) -> int:
         return _step_of(self.path)
+
+    @property
+    def fields(self) -> JsonFields:
+        """The state, by type."""
+        return JsonFields(self.path / _STATE, self.state)
 
 
 def load_pretrained(model: GPTModel, directory: Path) -> None:

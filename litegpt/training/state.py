@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from statistics import median
-from typing import Any, Self
+from types import NoneType, UnionType
+from typing import Any, Self, get_args, get_origin
 
 import numpy as np
 
+from litegpt.formats import JsonFields
 from litegpt.models import GPTModel
 from litegpt.models.peft import lora_facts
 from litegpt.nn.frozen import FrozenParameter
@@ -53,6 +55,16 @@ class RunState:
         """As JSON in an array (uint8) of always the same length, for other processes."""
         written = json.dumps(asdict(self)).encode()
         return np.frombuffer(bytearray(written.ljust(_BYTES)), np.uint8)
+
+    @classmethod
+    def from_fields(cls, run: JsonFields) -> Self:
+        """As asdict gave it to a file; ModelFormatError naming the first field that can't be so."""
+        found: dict[str, Any] = {}
+        for one in fields(cls):
+            found[one.name] = value = run.fields.get(one.name)
+            if one.name not in run.fields or not _fits(value, one.type):
+                raise run.refuse(one.name, f"of the kind {one.type}")
+        return cls(**found)
 
     @classmethod
     def from_bytes(cls, array: np.ndarray) -> Self:
@@ -110,6 +122,21 @@ class RunState:
             )
 
 
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether what a JSON file says can be the value of a field that is annotated so."""
+    if get_origin(kind) is UnionType:
+        return any(_fits(value, one) for one in get_args(kind))
+    if get_origin(kind) is list:
+        return isinstance(value, list) and all(_fits(one, *get_args(kind)) for one in value)
+    if kind is NoneType:
+        return value is None
+    if kind is float:
+        return (type(value) is float and isfinite(value)) or _fits(value, int)
+    if kind is int:
+        return type(value) is int and 0 <= value < 2**63
+    return type(value) is kind
+
+
 def describe(config: TrainConfig, model: GPTModel, data: str) -> dict[str, Any]:
     """What makes a run: another one with the same gives the same weights.
 
@@ -128,25 +155,27 @@ def describe(config: TrainConfig, model: GPTModel, data: str) -> dict[str, Any]:
     }
 
 
-def check_same_run(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """ValueError listing what differs, if a run can't go on as what is now described.
+def check_same_run(before: JsonFields, now: Mapping[str, Any], step: int) -> None:
+    """ValueError listing what differs, if the run of a step can't go on as what is now described.
 
-    Both are as describe has them, and what was before holds its RunState, too.
+    Both are as describe has them.
     """
     now = json.loads(json.dumps(now))  # as it would come back from a file
-    problems = [
-        f"{name} {before[section].get(name)!r}, not {value!r}"
-        for section in ("settings", "model")
-        for name, value in now[section].items()
-        if name not in MAY_CHANGE and before[section].get(name) != value
-    ]
+    problems = []
+    for section in ("settings", "model"):
+        were = before.section(section).fields
+        problems += [
+            f"{name} {were.get(name)!r}, not {value!r}"
+            for name, value in now[section].items()
+            if name not in MAY_CHANGE and were.get(name) != value
+        ]
     problems += [
         what
         for section, what in (
             ("data", "other data"),
             ("frozen", "other weights under those trained"),
         )
-        if before[section] != now[section]
+        if before.fields.get(section) != now[section]
     ]
     if problems:
-        raise ValueError(f"the run of step {before['run']['step']} has " + ", ".join(problems))
+        raise ValueError(f"the run of step {step} has " + ", ".join(problems))

@@ -93,7 +93,8 @@ class Trainer:
     def resume(self) -> bool:
         """Goes on from the newest whole checkpoint; False if there is none.
 
-        ValueError listing what the run has that these settings, model or data haven't.
+        ValueError listing what the run has that these settings, model or data haven't, or naming
+        what in the checkpoint's state can't be.
         """
         if self.checkpoints is None:
             raise ValueError("a run without checkpoints can't be resumed")
@@ -101,7 +102,7 @@ class Trainer:
         if checkpoint is None:
             return False
         now = describe(self.config, self.model, self.data.fingerprint)
-        check_same_run(checkpoint.state, now)
+        check_same_run(checkpoint.fields, now, checkpoint.step)
         self._load(checkpoint)
         if self.step:
             self.checkpoints.publish(self.state.best_step, self.config.keep_last)
@@ -258,10 +259,13 @@ class Trainer:
 
     def _load(self, checkpoint: Checkpoint) -> None:
         assert self.checkpoints
+        state = RunState.from_fields(checkpoint.fields.section("run"))
+        if state.step != checkpoint.step:
+            raise checkpoint.fields.refuse("run", f"the run's at step {checkpoint.step}")
         self._whole = False
         self.checkpoints.load_model(self.model, checkpoint.path)
         self.checkpoints.load_optimizer(self.optimizer, checkpoint)
-        self.state = RunState(**checkpoint.state["run"])
+        self.state = state
         self._whole = True
         self._saved = self.step, self.state.settled
 

@@ -113,6 +113,7 @@ HOSTILE = {
         _file([], [_info("t", (16,)), _info("u", offset=32)]),
         "tensors t and u overlap",
     ),
+    "name of two lines": (_file([], [_info("t\nu", (0,))]), r"tensor t\\nu has shape"),
     "tensor in a tensor": (_file([], [_info("t"), _info("u")]), "tensors t and u overlap"),
     "tensor twice": (_file([], [_info("t"), _info("t", offset=32)]), "tensor t is there twice"),
     "tensor's name beyond": (_file([], [_text(b"t", 9999)]), "tensor 0: ends beyond"),
