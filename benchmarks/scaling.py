@@ -161,7 +161,7 @@ def table(work: Work, measured: Timeline, speeds: Sequence[float]) -> list[str]:
                     nodes * one.step / step_seconds(one, nodes, gbit, latency, hidden)
                     for hidden in (False, True)
                 ]
-                rate = nodes * tokens / step_seconds(one, nodes, gbit, latency, True)
+                rate = gains[0] * tokens / one.step
                 cells.append(f"{gains[0]:,.1f} to {gains[1]:,.1f} x, {rate:,.0f} tokens/s")
             lines.append(f"| {node} | {gbit} Gbit/s | " + " | ".join(cells) + " |")
     return lines
