@@ -3,22 +3,20 @@
 import argparse
 import math
 import shlex
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from litegpt.cli.corpus import PATHS_HELP, add_data, batches, described, find
-from litegpt.cli.errors import InputError, bad_values, check_backend
+from litegpt.cli.corpus import PATHS_HELP, add_data, described, find
+from litegpt.cli.errors import InputError, bad_values
 from litegpt.cli.generate import add_model, load_to_train
 from litegpt.cli.machine import in_bytes, memory_available
 from litegpt.cli.output import say
 from litegpt.cli.progress import clock
-from litegpt.cli.run_directory import claimed
 from litegpt.cli.settings import add_settings, settings
-from litegpt.cli.training_run import add_out, ranks, run_training
+from litegpt.cli.training_run import add_out, on_ranks, prepared, run_training
 from litegpt.generation import TextModel
 from litegpt.models import GPTModel, LoRAConfig, add_lora, load_lora, save_lora
 from litegpt.training import (
@@ -84,16 +82,10 @@ def add_parser(verbs: Any) -> None:
         min_learning_rate=0.0,
         **dict.fromkeys(_FROM_THE_DATA, argparse.SUPPRESS),
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=partial(on_ranks, run))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    check_backend()
-    with ranks() as team:
-        return _run(arguments, team)
-
-
-def _run(arguments: argparse.Namespace, team: Alone) -> int:
+def run(arguments: argparse.Namespace, team: Alone) -> int:
     lora = lora_config(arguments)
     if lora is None:
         if getattr(arguments, "dtype", "float32") != "float32":
@@ -108,11 +100,7 @@ def _run(arguments: argparse.Namespace, team: Alone) -> int:
     if lora is not None:
         with bad_values("--lora"):
             add_lora(base.model, lora, seed=arguments.seed)
-    with nullcontext() if team.rank else claimed(arguments.out, arguments.restart):
-        with team.after_first():
-            documents = sources.documents(arguments.out)
-        with bad_values(sources.name, flags=arguments):
-            data = batches(documents, base.tokenizer, window, arguments)
+    with prepared(arguments, team, sources, window) as (documents, data):
         config = _complete(arguments, math.ceil(data.rows / team.size))
         say(described(sources, documents))
         with bad_values(flags=arguments):

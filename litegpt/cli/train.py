@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,13 @@ from litegpt.cli.corpus import (
     PATHS_HELP,
     TOKENIZER_HELP,
     add_data,
-    batches,
     described,
     find,
 )
-from litegpt.cli.errors import InputError, bad_values, check_backend
+from litegpt.cli.errors import InputError, bad_values
 from litegpt.cli.output import say
-from litegpt.cli.run_directory import claimed
 from litegpt.cli.settings import add_settings, settings
-from litegpt.cli.training_run import add_out, ranks, run_training
+from litegpt.cli.training_run import add_out, on_ranks, prepared, run_training
 from litegpt.models import GPTConfig, GPTModel
 from litegpt.training import Alone, Checkpoints, Trainer
 
@@ -60,16 +58,10 @@ def add_parser(verbs: Any) -> None:
         "--dropout", type=float, default=0.0, metavar="P", help="share dropped while training"
     )
     add_settings(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=partial(on_ranks, run))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    check_backend()
-    with ranks() as team:
-        return _run(arguments, team)
-
-
-def _run(arguments: argparse.Namespace, team: Alone) -> int:
+def run(arguments: argparse.Namespace, team: Alone) -> int:
     config = settings(arguments)
     sources = find(
         getattr(arguments, "paths", ()), getattr(arguments, "tokenizer", None), arguments.out
@@ -85,11 +77,7 @@ def _run(arguments: argparse.Namespace, team: Alone) -> int:
         tokenizer.save(directory)
 
     checkpoints = Checkpoints(arguments.out, replace=arguments.restart, save_model=save)
-    with nullcontext() if team.rank else claimed(arguments.out, arguments.restart):
-        with team.after_first():
-            documents = sources.documents(arguments.out)
-        with bad_values(sources.name, flags=arguments):
-            data = batches(documents, tokenizer, arguments.max_seq_len, arguments)
+    with prepared(arguments, team, sources, arguments.max_seq_len) as (documents, data):
         together = f"; {team.size} ranks" if team.size > 1 else ""
         say(
             f"{described(sources, documents)}; "

@@ -3,20 +3,24 @@
 import argparse
 import shlex
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 
-from litegpt.cli.errors import InputError, bad_values
+from litegpt.cli.corpus import Sources, batches
+from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.output import discard_stdout, say
 from litegpt.cli.progress import clock, progress
-from litegpt.cli.run_directory import LOG, SAMPLES
+from litegpt.cli.run_directory import LOG, SAMPLES, claimed
 from litegpt.text import Tokenizer
 from litegpt.training import (
     Alone,
     CheckpointError,
+    Documents,
+    DocumentWindows,
     JsonLinesLog,
+    PackedDocuments,
     Samples,
     Trainer,
     launched,
@@ -41,11 +45,13 @@ def add_out(parser: argparse.ArgumentParser) -> None:
     )
 
 
-@contextmanager
-def ranks() -> Iterator[Alone]:
-    """The ranks that a launcher started: what fails on one of them ends all, and rank 0 alone has
-    a standard output.
+def on_ranks(
+    train: Callable[[argparse.Namespace, Alone], int], arguments: argparse.Namespace
+) -> int:
+    """train(arguments, ranks), the ranks being those that a launcher started: what fails on one of
+    them ends all, and rank 0 alone has a standard output.
     """
+    check_backend()
     try:
         team = launched()
     except RuntimeError as error:  # of MPI
@@ -53,7 +59,20 @@ def ranks() -> Iterator[Alone]:
     with team:
         if team.rank:
             discard_stdout()
-        yield team
+        return train(arguments, team)
+
+
+@contextmanager
+def prepared(
+    arguments: argparse.Namespace, team: Alone, sources: Sources, window: int
+) -> Iterator[tuple[Documents, DocumentWindows | PackedDocuments]]:
+    """The sources as tokens, and as what steps read; within the block out is this run's alone."""
+    with nullcontext() if team.rank else claimed(arguments.out, arguments.restart):
+        with team.after_first():
+            documents = sources.documents(arguments.out)
+        with bad_values(sources.name, flags=arguments):
+            data = batches(documents, sources.tokenizer, window, arguments)
+        yield documents, data
 
 
 def run_training(
