@@ -57,6 +57,14 @@ class Tensor:
         return halves.swapaxes(1, 2).reshape(rows.shape)
 
 
+def head_tensor(config: GPTConfig) -> Tensor:
+    """The head, which all families call by this name; a tied one is the embedding's table."""
+    table = (config.vocab_size, config.hidden_dim)
+    if config.tie_embeddings:
+        return Tensor("lm_head.weight", "token_embedding.weight", table, repeat=True)
+    return Tensor("lm_head.weight", "head.weight", table, transposed=True)
+
+
 class Naming(Protocol):
     """What a kind of file calls a model's tensors."""
 

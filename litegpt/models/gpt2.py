@@ -10,7 +10,7 @@ from typing import Any
 
 from litegpt.formats import JsonFields
 from litegpt.models.config import GPTConfig
-from litegpt.models.family import Tensor
+from litegpt.models.family import Tensor, head_tensor
 from litegpt.models.parts import ADDED_POSITIONS
 
 MODEL_TYPES: tuple[str, ...] = ("gpt2",)
@@ -103,11 +103,7 @@ def tensors(config: GPTConfig) -> list[Tensor]:
             name, parameter = f"transformer.h.{i}.{theirs}", f"blocks.{i}.{ours}"
             found.append(Tensor(f"{name}.weight", f"{parameter}.weight", shape))
             found.append(Tensor(f"{name}.bias", f"{parameter}.bias", shape[-1:]))
-    if config.tie_embeddings:
-        found.append(Tensor("lm_head.weight", "token_embedding.weight", table, repeat=True))
-    else:
-        found.append(Tensor("lm_head.weight", "head.weight", table, transposed=True))
-    return found
+    return [*found, head_tensor(config)]
 
 
 def own_name(name: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from litegpt.formats import JsonFields
 from litegpt.models.config import GPTConfig
-from litegpt.models.family import Tensor
+from litegpt.models.family import Tensor, head_tensor
 from litegpt.nn.position import ROPE_SCALINGS
 
 MODEL_TYPES: tuple[str, ...] = ("llama", "mistral", "qwen2")
@@ -143,11 +143,7 @@ def tensors(config: GPTConfig) -> list[Tensor]:
                         f"{source}.bias", f"{place}.bias", (outputs,), columns, optional=optional
                     )
                 )
-    if config.tie_embeddings:
-        found.append(Tensor("lm_head.weight", "token_embedding.weight", table, repeat=True))
-    else:
-        found.append(Tensor("lm_head.weight", "head.weight", table, transposed=True))
-    return found
+    return [*found, head_tensor(config)]
 
 
 def own_name(name: str) -> str | None:

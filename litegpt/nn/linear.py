@@ -58,6 +58,12 @@ class Linear(Module):
         """activation(x @ weight + bias) + residual: (..., K) -> (..., N)."""
         if self.training and self.dropout:
             return self.forward_train(x, None, residual)[0]
+        return self._forward(x, residual, activation)
+
+    def _forward(
+        self, x: ArrayLike, residual: np.ndarray | None, activation: str | None
+    ) -> np.ndarray:
+        """The same without dropout; subclasses have their own, and their own _product."""
         bias = None if self.bias is None else self.bias.data
         if isinstance(self.weight, FrozenParameter):
             return self.weight.linear(floats(x), bias, residual, activation)
@@ -88,7 +94,7 @@ class Linear(Module):
     def _product(
         self, x: ArrayLike, rng: Seed, residual: np.ndarray | None
     ) -> tuple[np.ndarray, Backward]:
-        """x @ weight + bias + residual, and backward; rng is for subclasses."""
+        """x @ weight + bias + residual, and backward; rng is for what subclasses drop."""
         weight, bias, transposed = self.weight, self.bias, self.transposed
         frozen = weight if isinstance(weight, FrozenParameter) else None
         inputs = floats(x) if frozen else floats(x, weight.data.dtype)

@@ -83,16 +83,10 @@ class LoRALinear(Linear):
         adapted.freeze("*")
         return adapted
 
-    def forward(
-        self,
-        x: ArrayLike,
-        residual: np.ndarray | None = None,
-        activation: str | None = None,
+    def _forward(
+        self, x: ArrayLike, residual: np.ndarray | None, activation: str | None
     ) -> np.ndarray:
-        """activation(layer(x) + what is added) + residual: (..., K) -> (..., N)."""
-        if self.training and self.dropout:
-            return self.forward_train(x, None, residual)[0]
-        y = super().forward(x)
+        y = super()._forward(x, None, None)
         for adapter in self.adapters:
             y[..., slice(*adapter.columns)] += adapter(x)
         if activation is not None:
