@@ -17,6 +17,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         if target.is_relative_to(DOCS) or not target.exists():
             return found[0]  # a page, or a mistake that the build shall report
         name = target.relative_to(ROOT).as_posix()
-        return found[1] if found[1].strip("`") == name else f"{found[1]} (`{name}`)"
+        end_of_it = f"/{name}".endswith("/" + found[1].strip("`"))
+        return f"`{name}`" if end_of_it else f"{found[1]} (`{name}`)"
 
     return LINK.sub(plain, markdown)

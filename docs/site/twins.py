@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 TWINS = re.compile(r"^<!-- twins (\w+): (\S+) ([\w ]+?) -->$", re.MULTILINE)
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    if TWINS.search(markdown):
+        page.meta["hide"] = ["toc"]  # its column goes to the twins
     return TWINS.sub(lambda found: side_by_side(*found.groups()), markdown)
 
 

@@ -42,9 +42,14 @@ def test_a_twin_that_is_not_there_stops_the_build() -> None:
 def test_links_to_sources_become_their_names() -> None:
     page = type("Page", (), {"file": type("File", (), {"src_uri": "masks.md"})})
     links = hook("outside_links").on_page_markdown(
-        "[C](../csrc/simd.h) [rules](numerics.md) [x](https://x.org) [gone](../csrc/gone.h)", page
+        "[C](../csrc/simd.h) [kernels/tile.h](../csrc/kernels/tile.h) [rules](numerics.md) "
+        "[x](https://x.org) [gone](../csrc/gone.h)",
+        page,
     )
-    expected = "C (`csrc/simd.h`) [rules](numerics.md) [x](https://x.org) [gone](../csrc/gone.h)"
+    expected = (
+        "C (`csrc/simd.h`) `csrc/kernels/tile.h` [rules](numerics.md) "
+        "[x](https://x.org) [gone](../csrc/gone.h)"
+    )
     assert links == expected
 
 
