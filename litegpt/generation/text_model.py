@@ -104,7 +104,12 @@ class TextModel:
     def complete(
         self, prompts: Sequence[Prompt], *, stop: Sequence[str] = (), **options: Any
     ) -> list[TextCompletion]:
-        """Each prompt's continuations (num_return_sequences of them, side by side)."""
+        """Each prompt's continuations (num_return_sequences of them, side by side).
+
+        A prompt is a text, a file's bytes, or ids (T,). options are those of
+        litegpt.generation.generate. ValueError for an empty prompt, for a character that the
+        tokenizer has no id for, and for options that make no sense, naming them.
+        """
         ids = [self.ids(prompt) for prompt in prompts]
         copies = options.get("num_return_sequences", 1)
         texts = [_Text(self.tokenizer, stop) for _ in ids for _ in range(copies)]
@@ -123,7 +128,10 @@ class TextModel:
         ]
 
     def score(self, texts: Sequence[str | bytes]) -> list[Score]:
-        """How likely the model holds each token of each text, after those before it."""
+        """How likely the model holds each token of each text, after those before it.
+
+        In natural logarithms of probabilities; NaN for a first token that nothing stands before.
+        """
         made = []
         for text in texts:
             ids = self.tokenizer.encode_prompt(text)

@@ -62,7 +62,10 @@ def set_backend(name: str) -> None:
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """`with use_backend("numpy"): ...` forces a rung, then returns to the one before."""
+    """`with use_backend("numpy"): ...` forces a rung, then returns to the one before.
+
+    A rung that isn't available: ValueError that lists those that are.
+    """
     before = backend()
     set_backend(name)
     try:
@@ -85,7 +88,10 @@ def num_threads() -> int:
 
 
 def set_num_threads(count: int) -> None:
-    """Sets the threads of the compiled kernels; results don't depend on it, bit for bit."""
+    """Sets the threads of the compiled kernels; results don't depend on it, bit for bit.
+
+    Anything but an integer from 1 to 1024: ValueError.
+    """
     if not isinstance(count, int) or not 1 <= count <= threads.MOST:
         raise ValueError(
             f"number of threads must be an integer from 1 to {threads.MOST}, not {count!r}"

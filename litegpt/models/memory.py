@@ -99,8 +99,7 @@ def _input(layer: Linear) -> int:
     """Floats per token that a dense layer keeps: its input, if a gradient needs it."""
     adapters = layer.adapters if isinstance(layer, LoRALinear) else []
     middles = sum(adapter.a.shape[1] for adapter in adapters)
-    inputs = layer.weight.shape[1 if layer.transposed else 0]
-    return middles + (inputs if adapters or layer.weight.trainable else 0)
+    return middles + (layer.inputs if adapters or layer.weight.trainable else 0)
 
 
 def generation_memory(model: GPTModel, positions: int, rows: int = 1) -> GenerationMemory:

@@ -19,6 +19,14 @@ def floats(x: ArrayLike, dtype: DTypeLike = FLOAT) -> np.ndarray:
     return np.ascontiguousarray(x, dtype)
 
 
+def rows_of(width: int, x: ArrayLike, dtype: DTypeLike = FLOAT) -> np.ndarray:
+    """floats, of so many numbers on the last axis; otherwise ValueError."""
+    x = floats(x, dtype)
+    if x.shape[-1:] != (width,):
+        raise ValueError(f"this layer takes (..., {width}), not {x.shape}")
+    return x
+
+
 def token_ids(ids: ArrayLike) -> np.ndarray:
     """A C-contiguous int64 array; ids itself if it is one. Anything but integers: TypeError."""
     if type(ids) is np.ndarray and ids.dtype is IDS and ids.flags.c_contiguous:

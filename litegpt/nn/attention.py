@@ -108,7 +108,8 @@ class MultiHeadAttention(Module):
     G = num_kv_heads, H by default (grouped-query attention: Ainslie et al., 2023,
     arXiv:2305.13245). One projection `qkv` computes [q heads | k heads | v heads]; `output`
     projects back. dropout is that of the weights, and of the output, as in GPT-2. hidden_dim
-    that isn't divisible by num_heads, or num_heads by num_kv_heads: ValueError.
+    that isn't divisible by num_heads, or num_heads by num_kv_heads, and arrays of another shape
+    than forward's: ValueError.
     """
 
     def __init__(
@@ -161,9 +162,8 @@ class MultiHeadAttention(Module):
             )[0]
         if not plain:
             raise ValueError("with a cache there is only self-attention, without a mask")
-        projected = self.qkv(query)
-        batch, length, _ = projected.shape
-        heads = projected.reshape(batch, length, -1, self.head_dim)  # (B, T, W) -> (B, T, H+2G, D)
+        heads = self._heads(self.qkv(query))
+        batch, length = heads.shape[:2]
         offsets = _offsets(batch, documents) if cache is None else cache.lengths
         q, k, v = self._rotated(heads, offsets)
         if cache is None:
@@ -223,11 +223,16 @@ class MultiHeadAttention(Module):
 
         Self-attention without dropout; rows add up to 1, or to 0 where the mask leaves nothing.
         """
-        projected = self.qkv(x)
-        batch, length, _ = projected.shape
-        heads = projected.reshape(batch, length, -1, self.head_dim)  # (B, T, W) -> (B, T, H+2G, D)
-        q, k, v = map(_swapped, self._rotated(heads, np.zeros(batch, np.int64)))
+        heads = self._heads(self.qkv(x))
+        q, k, v = map(_swapped, self._rotated(heads, np.zeros(len(heads), np.int64)))
         return ScaledDotProductAttention(0.0)(q, k, v, mask)[1]
+
+    def _heads(self, projected: np.ndarray) -> np.ndarray:
+        """(B, T, (H + 2G) D) -> (B, T, H + 2G, D)."""
+        if projected.ndim != 3:
+            shape = (*projected.shape[:-1], self.hidden_dim)
+            raise ValueError(f"attention takes (B, T, {self.hidden_dim}), not {shape}")
+        return projected.reshape(*projected.shape[:2], -1, self.head_dim)
 
     def _rotated(self, heads: np.ndarray, offsets: np.ndarray) -> Heads:
         """q (B, T, H, D), k and v (B, T, G, D), views of the projection (B, T, H + 2G, D)."""
@@ -242,7 +247,7 @@ class MultiHeadAttention(Module):
     ) -> tuple[Heads, Callable[..., np.ndarray]]:
         """q, k and v of x, and backward from their gradients to that of x."""
         projected, linear_backward = self.qkv.forward_train(x, rng)
-        shape = projected.shape
+        heads, shape = self._heads(projected), projected.shape
         offsets = _offsets(shape[0], documents)
         rotary = self.rotary
 
@@ -253,7 +258,7 @@ class MultiHeadAttention(Module):
                 parts = [rotary.backward(dqk, offsets), dv]
             return linear_backward(np.concatenate(parts, axis=2).reshape(shape))
 
-        return self._rotated(projected.reshape(*shape[:2], -1, self.head_dim), offsets), backward
+        return self._rotated(heads, offsets), backward
 
     def _attend_masked(
         self,

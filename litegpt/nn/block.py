@@ -54,7 +54,10 @@ class TransformerBlock(Module):
         documents: Documents | None = None,
         cache: LayerCache | None = None,
     ) -> np.ndarray:
-        """(B, T, C) -> (B, T, C). Masks: litegpt.nn.mask; the rest: MultiHeadAttention."""
+        """(B, T, C) -> (B, T, C); another shape: ValueError.
+
+        Masks: litegpt.nn.mask; the rest: MultiHeadAttention.forward.
+        """
         x = floats(x, self.ln1.weight.data.dtype)
         x = self.attention(
             self.ln1(x), mask=mask, causal=causal, documents=documents, cache=cache, residual=x
@@ -70,6 +73,7 @@ class TransformerBlock(Module):
         causal: bool = False,
         documents: Documents | None = None,
     ) -> tuple[np.ndarray, Backward]:
+        """The same without a cache, and backward, dy (B, T, C) -> dx (B, T, C)."""
         x = floats(x, self.ln1.weight.data.dtype)
         normed, ln1_backward = self.ln1.forward_train(x)
         x, attention_backward = self.attention.forward_train(

@@ -19,7 +19,8 @@ def check_dropout(p: float) -> float:
 class Dropout(Module):
     """y = x / (1 - p) where an entry is kept, 0 where it is dropped, with probability p.
 
-    Srivastava et al., 2014. In evaluation mode, and for p = 0, y is x; p = 1 gives zeros.
+    Srivastava et al., 2014. In evaluation mode, and for p = 0, y is x; p of 1 or more gives zeros.
+    A negative p: ValueError.
     """
 
     def __init__(self, p: float = 0.1) -> None:
@@ -31,9 +32,11 @@ class Dropout(Module):
         return self.training and self.p > 0
 
     def forward(self, x: ArrayLike, seed: Seed = None) -> np.ndarray:
+        """(...) -> (...); seed decides which entries are dropped."""
         return self.forward_train(floats(x), seed)[0]
 
     def forward_train(self, x: np.ndarray, rng: Seed = None) -> tuple[np.ndarray, Backward]:
+        """y, and backward, dy -> dx, which drops the same entries."""
         if not self.active:
             return x, lambda dy: dy
         p, seed = self.p, draw_seed(rng)

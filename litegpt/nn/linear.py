@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.nn.arrays import Backward, floats
+from litegpt.nn.arrays import FLOAT, Backward, rows_of
 from litegpt.nn.dropout import check_dropout
 from litegpt.nn.frozen import FrozenParameter
 from litegpt.nn.module import Module
@@ -17,7 +17,7 @@ class Linear(Module):
 
     `packed`, when set, holds the weights in the order of kernels.pack_linear, and serves the
     plain call (inference) in their place: see GPTModel.packed_weights. A weight that is a
-    FrozenParameter isn't trained: see GPTModel.quantize.
+    FrozenParameter isn't trained: see GPTModel.quantize. x of another width than K: ValueError.
     """
 
     def __init__(
@@ -35,6 +35,11 @@ class Linear(Module):
         self.outputs = outputs
         self.transposed = False  # weight is (N, K)
         self.packed: np.ndarray | None = None
+
+    @property
+    def inputs(self) -> int:
+        """K."""
+        return self.weight.shape[1 if self.transposed else 0]
 
     @classmethod
     def tied(cls, table: Parameter) -> "Linear":
@@ -66,9 +71,9 @@ class Linear(Module):
         """The same without dropout; subclasses have their own, and their own _product."""
         bias = None if self.bias is None else self.bias.data
         if isinstance(self.weight, FrozenParameter):
-            return self.weight.linear(floats(x), bias, residual, activation)
+            return self.weight.linear(rows_of(self.inputs, x), bias, residual, activation)
         weight = self.weight.data
-        x = floats(x, weight.dtype)
+        x = rows_of(self.inputs, x, weight.dtype)
         packed = self.packed
         if packed is not None:
             return kernels.linear_packed(x, packed, self.outputs, bias, residual, activation)
@@ -77,7 +82,10 @@ class Linear(Module):
     def forward_train(
         self, x: ArrayLike, rng: Seed = None, residual: np.ndarray | None = None
     ) -> tuple[np.ndarray, Backward]:
-        """dropout(x @ weight + bias) + residual; dy is the gradient of the residual too."""
+        """dropout(x @ weight + bias) + residual, and backward, dy (..., N) -> dx (..., K).
+
+        dy is the gradient of the residual too.
+        """
         p = self.dropout if self.training else 0.0
         seed = draw_seed(rng) if p else 0
         y, product_backward = self._product(x, rng, None if p else residual)
@@ -97,7 +105,7 @@ class Linear(Module):
         """x @ weight + bias + residual, and backward; rng is for what subclasses drop."""
         weight, bias, transposed = self.weight, self.bias, self.transposed
         frozen = weight if isinstance(weight, FrozenParameter) else None
-        inputs = floats(x) if frozen else floats(x, weight.data.dtype)
+        inputs = rows_of(self.inputs, x, FLOAT if frozen else weight.data.dtype)
         b = None if bias is None else bias.data
         if frozen:
             y = frozen.linear(inputs, b, residual, None)

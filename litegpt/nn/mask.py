@@ -37,7 +37,9 @@ class PaddingMask(np.ndarray):
 
 
 def create_causal_mask(seq_len: int) -> np.ndarray:
-    """(T, T) float32: 0 on and below the diagonal, -1e9 above it."""
+    """(T, T) float32: 0 on and below the diagonal, -1e9 above it. A negative T: ValueError."""
+    if seq_len < 0:
+        raise ValueError(f"seq_len must be 0 or more, not {seq_len}")
     return np.triu(np.full((seq_len, seq_len), FORBIDDEN, np.float32), 1)
 
 

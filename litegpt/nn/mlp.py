@@ -19,7 +19,8 @@ class FeedForward(Module):
 
     Activations: "gelu" (tanh form), "gelu_erf" (exact), "relu", and the gated "swiglu" (`up`
     computes [gate | up] in one product; Shazeer, 2020, arXiv:2002.05202). Another name: a
-    ValueError that lists these. dropout is that of the output.
+    ValueError that lists these. dropout is that of the output. `up` and `down` are Linear layers.
+    x of another width than C: ValueError.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class FeedForward(Module):
         self.down = Linear(ffn_dim, hidden_dim, bias, dropout, output_std, rng)
 
     def forward(self, x: ArrayLike, residual: np.ndarray | None = None) -> np.ndarray:
-        """(..., C) -> (..., C), with residual added."""
+        """(..., C) -> (..., C), with residual (..., C) added."""
         if self.gated:
             return self.down(getattr(kernels, self.activation)(self.up(x)), residual)
         return self.down(self.up(x, None, self.activation), residual)
@@ -51,7 +52,7 @@ class FeedForward(Module):
     def forward_train(
         self, x: ArrayLike, rng: Seed = None, residual: np.ndarray | None = None
     ) -> tuple[np.ndarray, Backward]:
-        """The same, and backward; dy is the gradient of the residual too."""
+        """The same, and backward, dy -> dx; dy is the gradient of the residual too."""
         activation = getattr(kernels, self.activation)
         activation_backward = getattr(kernels, f"{self.activation}_backward")
         z, up_backward = self.up.forward_train(x, rng)  # (..., C) -> (..., F or 2F)

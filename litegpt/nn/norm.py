@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.nn.arrays import Backward, floats
+from litegpt.nn.arrays import Backward, rows_of
 from litegpt.nn.module import Module
 from litegpt.nn.parameter import Parameter
 from litegpt.nn.random import Seed
@@ -29,8 +29,9 @@ def _gradient(weight: Parameter) -> np.ndarray:
 class LayerNorm(Module):
     """y = (x - mean) / sqrt(variance + eps) * gamma + beta, with the biased variance.
 
-    Ba, Kiros and Hinton, 2016 (arXiv:1607.06450). The Parameters are `weight` and `bias`;
-    `gamma` and `beta` are their arrays, and can be assigned.
+    Ba, Kiros and Hinton, 2016 (arXiv:1607.06450). The Parameters are `weight` and `bias`, (C,)
+    each; `gamma` and `beta` are their arrays, and can be assigned. x of another width than C:
+    ValueError.
     """
 
     def __init__(
@@ -62,11 +63,12 @@ class LayerNorm(Module):
     def forward(self, x: ArrayLike) -> np.ndarray:
         """(..., C) -> (..., C)."""
         gamma = self.weight.data
-        return kernels.layernorm(floats(x, gamma.dtype), gamma, self.beta, self.eps)[0]
+        return kernels.layernorm(rows_of(len(gamma), x, gamma.dtype), gamma, self.beta, self.eps)[0]
 
     def forward_train(self, x: ArrayLike, rng: Seed = None) -> tuple[np.ndarray, Backward]:
+        """(..., C) -> (..., C), and backward, dy (..., C) -> dx (..., C). Nothing is drawn."""
         weight, bias = self.weight, self.bias
-        inputs = floats(x, weight.data.dtype)
+        inputs = rows_of(weight.data.size, x, weight.data.dtype)
         y, mean, rstd = kernels.layernorm(inputs, weight.data, self.beta, self.eps)
 
         def backward(dy: np.ndarray) -> np.ndarray:
@@ -81,7 +83,8 @@ class LayerNorm(Module):
 class RMSNorm(Module):
     """y = x / sqrt(mean(x^2) + eps) * gamma.
 
-    Zhang and Sennrich, 2019 (arXiv:1910.07467). The Parameter is `weight`, its array `gamma`.
+    Zhang and Sennrich, 2019 (arXiv:1910.07467). The Parameter is `weight` (C,), its array `gamma`.
+    x of another width than C: ValueError.
     """
 
     def __init__(self, normalized_shape: int | tuple[int], eps: float = 1e-5) -> None:
@@ -99,11 +102,12 @@ class RMSNorm(Module):
     def forward(self, x: ArrayLike) -> np.ndarray:
         """(..., C) -> (..., C)."""
         gamma = self.weight.data
-        return kernels.rmsnorm(floats(x, gamma.dtype), gamma, self.eps)[0]
+        return kernels.rmsnorm(rows_of(len(gamma), x, gamma.dtype), gamma, self.eps)[0]
 
     def forward_train(self, x: ArrayLike, rng: Seed = None) -> tuple[np.ndarray, Backward]:
+        """(..., C) -> (..., C), and backward, dy (..., C) -> dx (..., C). Nothing is drawn."""
         weight = self.weight
-        inputs = floats(x, weight.data.dtype)
+        inputs = rows_of(weight.data.size, x, weight.data.dtype)
         y, rstd = kernels.rmsnorm(inputs, weight.data, self.eps)
 
         def backward(dy: np.ndarray) -> np.ndarray:

@@ -23,7 +23,8 @@ class PositionalEncoding(Module):
     """Sines and cosines of falling frequency, fixed.
 
     table[p, 2i] = sin(p / 10000^(2i/C)), table[p, 2i + 1] = cos(p / 10000^(2i/C)).
-    Vaswani et al., 2017 (arXiv:1706.03762). An odd width ends with a sine.
+    Vaswani et al., 2017 (arXiv:1706.03762). An odd width ends with a sine. More positions than
+    max_seq_len: ValueError.
     """
 
     def __init__(self, max_seq_len: int, embedding_dim: int) -> None:
@@ -51,7 +52,10 @@ class PositionalEncoding(Module):
 
 
 class LearnedPositionalEncoding(Module):
-    """One trained vector per position: `weight` (T, C)."""
+    """One trained vector per position: `weight` (max_seq_len, C), as in GPT-2.
+
+    More positions than max_seq_len: ValueError.
+    """
 
     def __init__(
         self, max_seq_len: int, embedding_dim: int, std: float = 0.02, seed: Seed = None

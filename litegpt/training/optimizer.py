@@ -78,7 +78,11 @@ class Optimizer(ABC):
 
 
 class AdamW(Optimizer):
-    """AdamW (Loshchilov and Hutter, 2017, arXiv:1711.05101; the formula is in kernels.adamw)."""
+    """AdamW (Loshchilov and Hutter, 2017, arXiv:1711.05101; the formula is in kernels.adamw).
+
+    It keeps two arrays for each parameter. Only what has two axes or more decays. What all
+    optimizers have (step, grad_norm, state_dict): Optimizer.
+    """
 
     def __init__(
         self,

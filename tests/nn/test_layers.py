@@ -11,6 +11,8 @@ from litegpt.nn import (
     FeedForward,
     LayerNorm,
     LearnedPositionalEncoding,
+    Linear,
+    Module,
     PositionalEncoding,
     RMSNorm,
     TransformerBlock,
@@ -178,3 +180,28 @@ def test_a_new_layer_drops_and_an_evaluated_one_does_not() -> None:
     assert np.array_equal(block(x), block(x))
     nothing = TransformerBlock(16, 2, 16, dropout=1.0, seed=0)
     np.testing.assert_array_equal(nothing(x), x)  # both branches drop out whole
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [LayerNorm(8), RMSNorm(8), Linear(8, 3), FeedForward(8, 16), TransformerBlock(8, 2, 16)],
+)
+def test_another_width_is_named(layer: Module) -> None:
+    says = pytest.raises(ValueError, match=r"takes \(..., 8\), not \(2, 3, 7\)")
+    with says:
+        layer(_normal(2, 3, 7))
+    with says:
+        layer.eval()(_normal(2, 3, 7))
+    with says:
+        layer.forward_train(_normal(2, 3, 7))
+
+
+def test_a_block_takes_batches() -> None:
+    block = TransformerBlock(8, 2, 16)
+    says = pytest.raises(ValueError, match=r"attention takes \(B, T, 8\), not \(3, 8\)")
+    with says:
+        block(_normal(3, 8))
+    with says:
+        block.eval()(_normal(3, 8), causal=True)
+    with says:
+        block.attention.weights(_normal(3, 8))
