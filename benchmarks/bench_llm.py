@@ -2,6 +2,7 @@
 
     python benchmarks/bench_llm.py             # tables
     python benchmarks/bench_llm.py memory      # one of them
+    python benchmarks/bench_llm.py --markdown  # tables for docs/performance.md
     QUICK=1 python benchmarks/bench_llm.py     # fewer sizes, fewer samples
     pytest benchmarks/bench_llm.py             # by pytest-benchmark
 
@@ -21,6 +22,7 @@ from typing import Any
 
 from contenders import Task
 from llm_work import MODELS, Work, all_work
+from peers import markdown
 from resident import TORCH, made_model, resident
 
 import litegpt
@@ -109,13 +111,25 @@ def memory_table() -> tuple[list[str], list[list[str]]]:
     return ["size", "parameters", "weights", *columns], rows
 
 
+def show(header: list[str], rows: list[list[str]], words: int, as_markdown: bool) -> None:
+    """Prints a table; the first columns hold words, others numbers."""
+    from litegpt.cli.output import print_table
+
+    if not as_markdown:
+        print_table(header, rows, words)
+        return
+    rule = ["---"] * words + ["---:"] * (len(header) - words)
+    print("", *map(markdown, [header, rule, *rows]), sep="\n")
+
+
 def main() -> None:
     from litegpt.cli.info import processor
-    from litegpt.cli.output import print_table
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="attention ... memory (all)")
-    wanted = parser.parse_args().names
+    parser.add_argument("--markdown", action="store_true", help="print Markdown")
+    arguments = parser.parse_args()
+    wanted = arguments.names
     works = all_work(QUICK)
     if unknown := set(wanted) - {*works, MEMORY}:
         parser.error(f"{min(unknown)!r} is none of: {', '.join([*works, MEMORY])}")
@@ -123,11 +137,11 @@ def main() -> None:
     for title in wanted or [*works, MEMORY]:
         if title == MEMORY:
             print("\nmemory, MB: weights, and what a process grows by: model made, generating")
-            print_table(*memory_table(), words=1)
+            show(*memory_table(), 1, arguments.markdown)
         else:
             print(f"\n{title}, ms")
             header = ["work", "size", *contenders(), "rate"]
-            print_table(header, speed_rows(works[title]), words=2)
+            show(header, speed_rows(works[title]), 2, arguments.markdown)
 
 
 if __name__ == "__main__":

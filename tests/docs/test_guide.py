@@ -1,12 +1,17 @@
 """The guide builds, and what it shows of the sources is there."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+import litegpt
+import litegpt.kernels.reference
+import litegpt.nn
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "docs" / "site"
@@ -19,6 +24,15 @@ def hook(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_reference_has_every_public_name() -> None:
+    pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    named = set(re.findall(r"^::: \S+\.(\w+)$", pages, re.M))
+    for module in (litegpt, litegpt.nn, litegpt.kernels.reference):
+        assert set(module.__all__) - named == set()
+        for name in module.__all__:
+            assert getattr(module, name).__doc__, name
 
 
 def test_twins_that_pages_show_are_whole() -> None:
