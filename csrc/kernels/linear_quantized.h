@@ -235,6 +235,9 @@ static int code_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
         for (lg_size row = first; row < first + rows_left; row += CODE_ROWS) {
             const int rows = at_most(first + rows_left - row, CODE_ROWS);
             float tile[CODE_ROWS * PANEL];
+            for (int r = 0; rows > 4 && r < rows; r++) /* asks for what is written when it is done */
+                for (int j = 0; j < PANEL; j += 16)
+                    __builtin_prefetch(p->y + (row + r) * p->N + column + j, 1, 3);
             code_tile_in(p->format, rows, p->groups, p->codes + row * p->groups * CODE_BYTES,
                          p->packed + item % panels * panel_bytes, tile);
             finish_tile(&p->finish, p->N, row, rows, column, columns, tile, PANEL,
@@ -252,8 +255,8 @@ static int code_product(lg_code_product p) {
     if (p.codes == NULL) return LG_NO_MEMORY;
     int status = lg_parallel(strips, row_grain(CODE_ROWS * p.K), round_strips, &p);
     if (status != LG_OK) return status;
-    const lg_size fitting = CODES_AT_ONCE / (CODE_ROWS * row_bytes + 1);
-    p.rows_per_block = (fitting < 1 ? 1 : fitting < strips ? fitting : strips) * CODE_ROWS;
+    const lg_size least = 1 + p.M * row_bytes / CODES_AT_ONCE; /* blocks, all of one length */
+    p.rows_per_block = (strips + least - 1) / least * CODE_ROWS;
     const lg_size blocks = (p.M + p.rows_per_block - 1) / p.rows_per_block;
     const lg_size rows = p.rows_per_block < p.M ? p.rows_per_block : p.M;
     return lg_parallel(panels * blocks, 1 + 2 * PRODUCT_GRAIN / ((p.K + 1) * PANEL * rows),
