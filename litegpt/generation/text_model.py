@@ -1,6 +1,7 @@
 """Texts in, texts out: a model with its tokenizer."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,15 @@ class TextModel:
         if not path.is_file():
             return cls(GPTModel.from_pretrained(path, dtype), load_tokenizer(path))
         file = pretrained.open_gguf(path)
-        model = pretrained.load_gguf(GPTModel, file, dtype)
-        try:
-            return cls(model, tokenizer_from_gguf(file.metadata))
-        except ValueError as error:
-            raise ModelFormatError(f"{path}: {error}") from None
+        tokenizers = []
+
+        def read_vocabulary() -> None:
+            with _naming(path):
+                tokenizers.append(tokenizer_from_gguf(file.metadata))
+
+        model = pretrained.load_gguf(GPTModel, file, dtype, meanwhile=read_vocabulary)
+        with _naming(path):
+            return cls(model, *tokenizers)
 
     def ids(self, prompt: Prompt) -> np.ndarray:
         """The ids (T,) of a text that stands at the beginning."""
@@ -144,6 +149,15 @@ class TextModel:
     def _with_ends(self, options: dict[str, Any]) -> dict[str, Any]:
         """The options, with the tokenizer's eos_ids among stop_ids."""
         return options | {"stop_ids": (*options.get("stop_ids", ()), *self.tokenizer.eos_ids)}
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What is wrong within is the file's fault, and a ModelFormatError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ModelFormatError(f"{path}: {error}") from None
 
 
 class _Text:

@@ -5,6 +5,7 @@ biases where the family has, say) stands beside them in the object "litegpt", so
 is exact.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,15 +143,20 @@ def open_gguf(path: Path) -> GgufFile:
     return GgufFile(path)
 
 
-def load_gguf(make: "type[GPTModel]", file: GgufFile, dtype: str | None) -> "GPTModel":
-    """The model of an open GGUF file: see GPTModel.from_pretrained."""
+def load_gguf(
+    make: "type[GPTModel]",
+    file: GgufFile,
+    dtype: str | None,
+    meanwhile: Callable[[], None] | None = None,
+) -> "GPTModel":
+    """The model of an open GGUF file: see GPTModel.from_pretrained; and meanwhile, freeze."""
     _check_dtype(dtype)
     family, config = read_metadata(file)
     weights = NamedWeights(file, family, config)
     model = _empty(make, config)
     kept = KEPT if dtype is None else {dtype}.intersection(KEPT)
     packed, others = packings(file, weights.tensors, packable(model), kept)
-    freeze(model, packed)
+    freeze(model, packed, meanwhile)
     weights.read_into(dict(model.named_parameters()), fixed_arrays(model), share=False)
     if dtype is None:
         warn_of_decoded(file, others)

@@ -1,7 +1,9 @@
 """A model's weights in fewer bits, for inference."""
 
+import mmap
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,8 +61,16 @@ def _rounding(
     return lambda room: FrozenParameter.of(weight, format, table, room)
 
 
-def freeze(model: "GPTModel", packings: Mapping[str, Packing]) -> None:
-    """Puts frozen parameters in the place of those named."""
+def freeze(
+    model: "GPTModel",
+    packings: Mapping[str, Packing],
+    meanwhile: Callable[[], None] | None = None,
+) -> None:
+    """Puts frozen parameters in the place of those named; calls meanwhile before packing them.
+
+    While that runs, a thread asks the operating system for the memory, which takes as long as
+    packing does.
+    """
     weights = packable(model)
     shapes = {}
     for name, packing in packings.items():
@@ -71,6 +81,14 @@ def freeze(model: "GPTModel", packings: Mapping[str, Packing]) -> None:
     # stream of weights is a third slower.
     needed = sum(rows * width for rows, width in shapes.values())
     memory = np.empty(needed + _ALIGNMENT, np.uint8)
+    if meanwhile is not None:
+        pages = memory[:: mmap.PAGESIZE]
+        asking = Thread(target=pages.fill, args=(0,))  # NumPy lets other threads run
+        asking.start()
+        try:
+            meanwhile()
+        finally:
+            asking.join()
     start = -memory.ctypes.data % _ALIGNMENT
     layers = [m for m in model.modules() if isinstance(m, Linear | Embedding)]
     for name, (rows, width) in shapes.items():

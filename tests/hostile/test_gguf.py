@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -250,6 +251,17 @@ def test_flipped_bytes_of_a_model(tmp_path: Path) -> None:
             assert str(path) in str(error)
             refused += 1
     assert 250 < refused < 500
+
+
+def test_a_vocabulary_that_is_refused(tmp_path: Path) -> None:
+    """It is read beside the thread that gets the memory: none is left behind."""
+    path = tmp_path / "model.gguf"
+    parts = {"norm": "rmsnorm", "position": "rotary", "activation": "swiglu", "bias": False}
+    save_gguf(GPTModel(8, 16, 1, 2, 32, seed=0, **parts), path, "q8", {"tokenizer.ggml.model": "x"})
+    threads = threading.active_count()
+    with pytest.raises(ModelFormatError, match=r"model\.gguf: tokenizer\.ggml\.model 'x' isn't"):
+        TextModel.from_pretrained(path)
+    assert threading.active_count() == threads
 
 
 CHILD = """
