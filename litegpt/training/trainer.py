@@ -239,11 +239,9 @@ class Trainer:
     def _save(self) -> None:
         assert self.checkpoints
         self.state.seconds = self._pace.seconds
-        content = describe(self.config, self.model, self.data.fingerprint)
+        content = self.description | {"run": asdict(self.state)}
         with interrupts_deferred():
-            self.checkpoints.save(
-                self.model, self.optimizer, content | {"run": asdict(self.state)}, self.step
-            )
+            self.checkpoints.save(self.model, self.optimizer, content, self.step)
             self._saved = self.step, self.state.settled
             if self.step:
                 self.checkpoints.publish(self.state.best_step, self.config.keep_last)
