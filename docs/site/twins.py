@@ -2,18 +2,20 @@
 
     <!-- twins NAME: csrc/kernels/FILE.h C_FUNCTION ... -->
 
+NAME is one of litegpt.kernels.reference, or of a module in it (dropout.keep_mask).
 The sources are read when the guide is built, so that they can't go out of date.
 """
 
 import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from litegpt.kernels import reference
 
 ROOT = Path(__file__).resolve().parents[2]
-TWINS = re.compile(r"^<!-- twins (\w+): (\S+) ([\w ]+?) -->$", re.MULTILINE)
+TWINS = re.compile(r"^<!-- twins ([\w.]+): (\S+) ([\w ]+?) -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -24,7 +26,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def side_by_side(kernel: str, file: str, functions: str) -> str:
     """The NumPy function of a kernel, and beside it the C functions that do its work."""
-    numpy_twin = inspect.getsource(getattr(reference, kernel))
+    *module, name = kernel.split(".")
+    source = import_module(".".join([reference.__name__, *module]))
+    numpy_twin = inspect.getsource(getattr(source, name))
     c_twin = "\n".join(c_function(ROOT / file, name) for name in functions.split())
     left = _code("python", "NumPy: the contract", numpy_twin)
     right = _code("c", file, c_twin)
