@@ -54,7 +54,7 @@ class SubwordTokenizer(Tokenizer):
         for token_id in eos_ids:
             self._check_id(token_id)
         self.eos_ids = tuple(dict.fromkeys(eos_ids))
-        probe = backend.encode("a")
+        probe = self._encoded("a", add_special_tokens=True)
         self.prefix = tuple(probe.ids[: [*probe.special_tokens_mask, 0].index(0)])
         self.space_first = self._strips_space()
 
@@ -64,7 +64,7 @@ class SubwordTokenizer(Tokenizer):
 
     def _strips_space(self) -> bool:
         """Whether the decoder takes away a space at the beginning, which encoding put there."""
-        ids = self.backend.encode("a", add_special_tokens=False).ids
+        ids = self._encoded("a").ids
         own = b"".join(map(self.token_bytes, ids)).decode(errors="replace")
         decoded = self.backend.decode(ids, skip_special_tokens=False)
         if own in (decoded, " " + decoded):
@@ -145,7 +145,14 @@ class SubwordTokenizer(Tokenizer):
             text.encode()
         except UnicodeEncodeError as error:
             raise refuse_surrogate(error) from None
-        return np.array(self.backend.encode(text, add_special_tokens=False).ids, np.int64)
+        return np.array(self._encoded(text).ids, np.int64)
+
+    def _encoded(self, text: str, add_special_tokens: bool = False) -> Any:
+        """What the package makes of a text; ValueError if it has no token for a part of it."""
+        try:
+            return self.backend.encode(text, add_special_tokens=add_special_tokens)
+        except Exception as error:  # the package raises nothing more precise
+            raise ValueError(f"the tokenizer can't encode {text[:20]!r}: {error}") from None
 
     def token_bytes(self, token_id: int) -> bytes:
         """The UTF-8 bytes of a token; none for an id that the vocabulary leaves out."""

@@ -25,6 +25,14 @@ def test_ends_that_are_no_characters(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
+def test_a_tokenizer_without_a_token_for_the_unknown(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers", reason="tokenizers isn't installed")
+    content = {"added_tokens": [], "decoder": {"type": "Fuse"}, "model": {"vocab": []}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"tokenizer\.json: .* can't encode 'a': .*unk_id"):
+        load_tokenizer(tmp_path)
+
+
 def _trainer(folder: Path) -> Trainer:
     data = TextWindows(np.arange(100) % 10, 8)
     config = TrainConfig(max_steps=1, batch_size=1, eval_interval=1)
