@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 os.environ["LITEGPT_NUM_THREADS"] = "1"  # so that processor time is this thread's
 
@@ -27,7 +28,7 @@ import atheris
 with atheris.instrument_imports(include=["litegpt"]):
     from fuzz_targets import TARGETS, Target
 
-FOLDER = Path(__file__).parents[2] / "build" / "fuzz"
+OUT = Path(__file__).parents[2] / "build" / "fuzz"
 SECONDS, MEMORY = 1.0, 64 << 20
 LONGEST = 1 << 16  # bytes of a file
 
@@ -62,36 +63,32 @@ def _tried(target: Target, folder: Path, data: bytes, file: Path) -> None:
         raise Finding(f"took {memory >> 20} MB")
 
 
-def _fuzz(name: str, options: list[str], inputs: Path) -> None:
-    target = TARGETS[name]
-    memory = Path("/dev/shm")  # which needn't be synchronised with a disk
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as temporary:
-        folder = Path(temporary)
-        fuzzed, seeds = target.make(folder)
-        if inputs.suffix == "":
-            inputs.mkdir(exist_ok=True)
-            for i, seed in enumerate(seeds):
-                (inputs / f"sound-{i}").write_bytes(seed)
+def _fuzz(target: Target, folder: Path, options: list[str], inputs: Path) -> NoReturn:
+    """Tries what is made from inputs, a folder of files, or one file; `folder` is the target's."""
+    fuzzed, seeds = target.make(folder)
+    if inputs.is_dir():
+        for i, seed in enumerate(seeds):
+            (inputs / f"sound-{i}").write_bytes(seed)
 
-        def try_one(data: bytes) -> None:
-            _tried(target, folder, data, folder / fuzzed)
+    def try_one(data: bytes) -> None:
+        _tried(target, folder, data, folder / fuzzed)
 
-        def mutate(data: bytes, most: int, seed: int) -> bytes:
-            rng = random.Random(seed)
-            if target.mutate and rng.random() < 0.7:
-                try:
-                    changed = target.mutate(data, rng)
-                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                    pass  # not well-formed any more
-                else:
-                    return changed[:most]
-            return atheris.Mutate(data, most)
+    def mutate(data: bytes, most: int, seed: int) -> bytes:
+        rng = random.Random(seed)
+        if target.mutate and rng.random() < 0.7:
+            try:
+                changed = target.mutate(data, rng)
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                pass  # not well-formed any more
+            else:
+                return changed[:most]
+        return atheris.Mutate(data, most)
 
-        for seed in seeds:
-            try_one(seed)  # which also imports what comes late
-        command = [sys.argv[0], *options, f"-artifact_prefix={FOLDER}/{name}-", str(inputs)]
-        atheris.Setup(command, try_one, custom_mutator=mutate)
-        atheris.Fuzz()
+    for seed in seeds:
+        try_one(seed)  # which also imports what comes late
+    atheris.Setup([sys.argv[0], *options, str(inputs)], try_one, custom_mutator=mutate)
+    atheris.Fuzz()  # ends the process
+    raise AssertionError
 
 
 def main() -> None:
@@ -100,17 +97,25 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=-1, help="how many files are tried")
     parser.add_argument("--seconds", type=int, default=0, help="for how long (0: without end)")
     parser.add_argument("--file", type=Path, help="this file, once")
+    parser.add_argument("--out", type=Path, default=OUT, help="what was found and learned")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # the target's
     arguments = parser.parse_args()
-    if arguments.target == "all":
-        for name in TARGETS:
-            command = [sys.executable, __file__, name, *sys.argv[2:]]
-            subprocess.run(command, check=True)
+    if arguments.folder is None:
+        memory = Path("/dev/shm")  # which needn't be synchronised with a disk
+        for name in TARGETS if arguments.target == "all" else [arguments.target]:
+            with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+                command = [sys.executable, __file__, name, *sys.argv[2:], "--folder", folder]
+                if status := subprocess.run(command).returncode:
+                    sys.exit(status)
         return
     warnings.simplefilter("ignore")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    options = [f"-runs={arguments.runs}", f"-max_total_time={arguments.seconds}"]
-    options += [f"-max_len={LONGEST}", "-timeout=60", "-len_control=0", "-print_final_stats=1"]
-    _fuzz(arguments.target, options, arguments.file or FOLDER / arguments.target)
+    inputs = arguments.file or arguments.out / arguments.target
+    if arguments.file is None:
+        inputs.mkdir(parents=True, exist_ok=True)
+    options = [f"-runs={arguments.runs}", f"-max_total_time={arguments.seconds}", "-timeout=60"]
+    options += [f"-max_len={LONGEST}", "-len_control=0", "-print_final_stats=1"]
+    options += [f"-artifact_prefix={arguments.out}/{arguments.target}-"]
+    _fuzz(TARGETS[arguments.target], arguments.folder, options, inputs)
 
 
 if __name__ == "__main__":
