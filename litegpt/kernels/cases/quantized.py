@@ -22,7 +22,10 @@ from litegpt.kernels.reference.weight_formats import (
 )
 
 _BOTH = (False, True)
-_FEWER_BITS = [format for format in FORMATS if format != "float32"]
+_FEWER_BITS = [  # what is timed, codes first
+    *(name for name, form in FORMATS.items() if form.codes),
+    *(name for name, form in FORMATS.items() if form.codes is None and name != "float32"),
+]
 _LENGTHS = (0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32, 33, 63, 64, 65, 100)
 
 
