@@ -70,12 +70,12 @@ cdef extern from "roster.h" nogil:
         int (*layernorm)(const float *, const float *, const float *, float, size, size, float *,
                          float *, float *) noexcept nogil
         int (*layernorm_backward)(const float *, const float *, const float *, const float *,
-                                  const float *, size, size, float *, float *,
+                                  const float *, const float *, size, size, float *, float *,
                                   float *) noexcept nogil
         int (*rmsnorm)(const float *, const float *, float, size, size, float *,
                        float *) noexcept nogil
-        int (*rmsnorm_backward)(const float *, const float *, const float *, const float *, size,
-                                size, float *, float *) noexcept nogil
+        int (*rmsnorm_backward)(const float *, const float *, const float *, const float *,
+                                const float *, size, size, float *, float *) noexcept nogil
         int (*rotary)(lg_heads, const float *, const float *, const int64_t *, size, size, size,
                       size, size, float, float *) noexcept nogil
         int (*linear)(const float *, const float *, int, lg_finish, size, size, size,

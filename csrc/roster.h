@@ -64,12 +64,13 @@ typedef struct {
     K(layernorm, (const float *x, const float *gamma, const float *beta, float eps, lg_size rows,  \
                   lg_size width, float *y, float *mean, float *rstd))                              \
     K(layernorm_backward, (const float *dy, const float *x, const float *gamma, const float *mean, \
-                           const float *rstd, lg_size rows, lg_size width, float *dgamma,          \
-                           float *dbeta, float *dx))                                               \
+                           const float *rstd, const float *residual, lg_size rows,                 \
+                           lg_size width, float *dgamma, float *dbeta, float *dx))                 \
     K(rmsnorm, (const float *x, const float *gamma, float eps, lg_size rows, lg_size width,        \
                 float *y, float *rstd))                                                            \
     K(rmsnorm_backward, (const float *dy, const float *x, const float *gamma, const float *rstd,   \
-                         lg_size rows, lg_size width, float *dgamma, float *dx))                   \
+                         const float *residual, lg_size rows, lg_size width, float *dgamma,        \
+                         float *dx))                                                               \
     K(rotary, (lg_heads x, const float *cos, const float *sin, const int64_t *offsets, lg_size B,  \
                lg_size T, lg_size H, lg_size D, lg_size half, float direction, float *y))          \
     K(linear, (const float *x, const float *weight, int transposed, lg_finish finish, lg_size M,   \

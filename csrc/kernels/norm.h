@@ -82,6 +82,7 @@ enum { NORM_CHUNK = 32 };
 
 struct norm_backward_task {
     const float *dy, *x, *gamma, *mean, *rstd; /* mean is NULL for RMSNorm */
+    const float *residual;                     /* (rows, width), or NULL */
     lg_size rows, width;
     float *dgamma, *dbeta; /* (chunks, width); dbeta may be NULL */
     float *dx;
@@ -107,10 +108,11 @@ INLINE void gradient_means(const float *dy, const float *x, const float *gamma, 
     *mean_gn = sum_vf(sum_gn) / (float)width;
 }
 
-/* dx = rstd * (g - mean(g) - n * mean(g * n)); dgamma += dy * n; dbeta += dy */
-INLINE void norm_backward_row(const float *dy, const float *x, const float *gamma, lg_size width,
-                              int centred, float mean, float rstd, float *dgamma, float *dbeta,
-                              float *dx) {
+/* dx = rstd * (g - mean(g) - n * mean(g * n)) + residual; dgamma += dy * n; dbeta += dy */
+INLINE void norm_backward_row(const float *dy, const float *x, const float *gamma,
+                              const float *residual, lg_size width, int centred, float mean,
+                              float rstd, float *dgamma, float *dbeta, float *dx) {
+    const vf no_residual = splat(-0.0f); /* the neutral element of addition, sign included */
     float mean_g, mean_gn;
     gradient_means(dy, x, gamma, width, mean, rstd, &mean_g, &mean_gn);
     if (!centred) mean_g = 0;
@@ -119,7 +121,8 @@ INLINE void norm_backward_row(const float *dy, const float *x, const float *gamm
         {
             vf d = load(dy + i);
             vf n = (load(x + i) - mean) * rstd;
-            store(dx + i, rstd * (d * load(gamma + i) - mean_g - n * mean_gn));
+            store(dx + i, rstd * (d * load(gamma + i) - mean_g - n * mean_gn) +
+                              (residual ? load(residual + i) : no_residual));
             store(dgamma + i, load(dgamma + i) + d * n);
             if (dbeta) store(dbeta + i, load(dbeta + i) + d);
         },
@@ -127,7 +130,10 @@ INLINE void norm_backward_row(const float *dy, const float *x, const float *gamm
             vf d = load_part(dy + i, left, 0);
             vf n = (load_part(x + i, left, 0) - mean) * rstd;
             vf g = d * load_part(gamma + i, left, 0);
-            store_part(dx + i, rstd * (g - mean_g - n * mean_gn), left);
+            store_part(dx + i,
+                       rstd * (g - mean_g - n * mean_gn) +
+                           (residual ? load_part(residual + i, left, 0) : no_residual),
+                       left);
             store_part(dgamma + i, load_part(dgamma + i, left, 0) + d * n, left);
             if (dbeta) store_part(dbeta + i, load_part(dbeta + i, left, 0) + d, left);
         });
@@ -143,7 +149,8 @@ static int norm_backward_chunks(void *context, ptrdiff_t begin, ptrdiff_t end) {
         if (dbeta) memset(dbeta, 0, sizeof(float) * (size_t)width);
         lg_size last = (chunk + 1) * NORM_CHUNK < t->rows ? (chunk + 1) * NORM_CHUNK : t->rows;
         for (lg_size r = chunk * NORM_CHUNK; r < last; r++)
-            norm_backward_row(t->dy + r * width, t->x + r * width, t->gamma, width,
+            norm_backward_row(t->dy + r * width, t->x + r * width, t->gamma,
+                              t->residual ? t->residual + r * width : NULL, width,
                               t->mean != NULL, t->mean ? t->mean[r] : 0, t->rstd[r], dgamma, dbeta,
                               t->dx + r * width);
     }
@@ -166,14 +173,18 @@ static int norm_backward(struct norm_backward_task t, float *dgamma, float *dbet
 }
 
 static int layernorm_backward(const float *dy, const float *x, const float *gamma,
-                              const float *mean, const float *rstd, lg_size rows, lg_size width,
-                              float *dgamma, float *dbeta, float *dx) {
-    struct norm_backward_task t = {dy, x, gamma, mean, rstd, rows, width, NULL, NULL, dx};
+                              const float *mean, const float *rstd, const float *residual,
+                              lg_size rows, lg_size width, float *dgamma, float *dbeta,
+                              float *dx) {
+    struct norm_backward_task t = {dy,   x,     gamma, mean, rstd, residual,
+                                   rows, width, NULL,  NULL, dx};
     return norm_backward(t, dgamma, dbeta);
 }
 
 static int rmsnorm_backward(const float *dy, const float *x, const float *gamma, const float *rstd,
-                            lg_size rows, lg_size width, float *dgamma, float *dx) {
-    struct norm_backward_task t = {dy, x, gamma, NULL, rstd, rows, width, NULL, NULL, dx};
+                            const float *residual, lg_size rows, lg_size width, float *dgamma,
+                            float *dx) {
+    struct norm_backward_task t = {dy,   x,     gamma, NULL, rstd, residual,
+                                   rows, width, NULL,  NULL, dx};
     return norm_backward(t, dgamma, NULL);
 }

@@ -89,32 +89,41 @@ INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size pan
     const int columns = at_most(p->N - column, PANEL);
     float *c = p->c + row * p->N + column;
     const int accumulate = p->accumulate || p->k > 0;
-    float edge[TILE_ROWS * PANEL]; /* stands in for c where the panel is cut */
+    /* A tile that is cut or still to be finished stands alone: rows of c that are a multiple of 4 KB
+       apart look alike to a processor, which would not read one before the other is written. */
+    const int finishes = p->k + p->depth == p->K && has_finish(&p->finish);
+    const int alone = columns < PANEL || finishes;
+    float tile[TILE_ROWS * PANEL];
     float *out = c;
     lg_size out_row = p->N;
-    if (columns < PANEL) {
-        out = edge;
+    if (alone) {
+        out = tile;
         out_row = PANEL;
         for (int r = 0; accumulate && r < rows; r++) {
-            memset(edge + r * PANEL, 0, sizeof(float) * PANEL);
-            memcpy(edge + r * PANEL, c + r * p->N, sizeof(float) * (size_t)columns);
+            if (columns == PANEL) { /* a copy of constant size is a few instructions */
+                memcpy(tile + r * PANEL, c + r * p->N, sizeof(float) * PANEL);
+                continue;
+            }
+            memset(tile + r * PANEL, 0, sizeof(float) * PANEL);
+            memcpy(tile + r * PANEL, c + r * p->N, sizeof(float) * (size_t)columns);
         }
     }
     if (strip) {
         tile_strip(rows, accumulate, p->depth, strip, b, PANEL, out, out_row);
     } else {
-        const lg_matrix a = {p->a.data + row * p->a.row + p->k * p->a.column, p->a.row,
-                             p->a.column};
+        const float *a = p->a.data + row * p->a.row + p->k * p->a.column;
         if (b == NULL) /* K is whole */
-            tile_half(rows, p->format, p->depth, a, p->halves + 2 * column * p->K, out, out_row);
+            tile_half(rows, p->format, p->depth, (lg_matrix){a, p->a.row, p->a.column},
+                      p->halves + 2 * column * p->K, out, out_row);
         else
-            tile_loose(rows, accumulate, p->depth, a, b, PANEL, out, out_row);
+            tile_loose(rows, accumulate, p->depth, a, p->a.row, p->a.column, b, PANEL, out,
+                       out_row);
     }
-    if (columns < PANEL)
+    if (finishes)
+        finish_tile(&p->finish, p->N, row, rows, column, columns, tile, PANEL, c);
+    else if (alone)
         for (int r = 0; r < rows; r++)
-            memcpy(c + r * p->N, edge + r * PANEL, sizeof(float) * (size_t)columns);
-    if (p->k + p->depth == p->K && has_finish(&p->finish))
-        finish_tile(&p->finish, p->N, row, rows, column, columns, c, p->N, c);
+            memcpy(c + r * p->N, tile + r * PANEL, sizeof(float) * (size_t)columns);
 }
 
 /* Whether a's rows are to be packed by strips. */
@@ -138,15 +147,14 @@ INLINE void product_panel(const lg_product *p, lg_size panel, float *floats) {
 /* Threads pack what they share each for themselves: what another has packed would come from that
    one's cache, which takes longer. These two do it once per thread and part. */
 
-/* The strips of a block of rows. */
-INLINE void block_strips(const lg_product *p, lg_size first, lg_size last, float *strips) {
+/* Whether the strips of a block of rows are still to be packed by this thread, which then does it. */
+INLINE int meets_block(const lg_product *p, lg_size first) {
     static _Thread_local uint64_t number;
     static _Thread_local lg_size block;
-    if (number == p->number && block == first) return;
-    for (lg_size row = first; row < last; row += TILE_ROWS)
-        product_strip(p, row, strips + (row - first) * p->depth);
+    if (number == p->number && block == first) return 0;
     number = p->number;
     block = first;
+    return 1;
 }
 
 /* The part's panels. */
@@ -191,6 +199,18 @@ INLINE void prefetch_output(const lg_product *p, lg_size row, lg_size panel) {
         for (int j = 0; j < PANEL; j += 16) __builtin_prefetch(c + r * p->N + j, 1, 3);
 }
 
+/* Asks for rows of a from `row` on: the given share of `shares` of a strip. */
+INLINE void prefetch_input(const lg_product *p, lg_size row, lg_size share, lg_size shares) {
+    const lg_size rows = row < p->M ? at_most(p->M - row, TILE_ROWS) : 0;
+    const float *a = p->a.data + row * p->a.row + p->k * p->a.column;
+    if (p->a.column == 1)
+        for (lg_size r = rows * share / shares; r < rows * (share + 1) / shares; r++)
+            for (lg_size k = 0; k < p->depth; k += 16) __builtin_prefetch(a + r * p->a.row + k, 0, 2);
+    else if (rows > 0)
+        for (lg_size k = p->depth * share / shares; k < p->depth * (share + 1) / shares; k++)
+            __builtin_prefetch(a + k * p->a.column + rows - 1, 0, 2);
+}
+
 /* Items are (block of rows, panel): a panel is packed by whoever works on it and meets all rows of
    the block, whose strips stay in cache from panel to panel. Between the tiles of one panel the
    next is packed, slice by slice, so that memory is read while the processor multiplies. */
@@ -213,12 +233,14 @@ static int product_columns_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
         const float *b = rooms + (i - begin) % 2 * room;
         float *next_b = rooms + (i - begin + 1) % 2 * room;
         if (!packs) b = p->halves ? NULL : p->b + (panel * p->K + p->k) * PANEL;
-        if (far) block_strips(p, first, last, strips);
+        const int meets = many && meets_block(p, first);
         lg_size k = packs && i + 1 < end ? 0 : p->depth; /* so far of the next panel */
         for (lg_size row = first; row < last; row += TILE_ROWS) {
             const lg_size depth = p->depth - k < slice ? p->depth - k : slice;
             if (depth) prefetch_panel_slice(p, next, k, depth);
             if (many) prefetch_output(p, row + TILE_ROWS, panel);
+            if (meets) prefetch_input(p, row + TILE_ROWS, 0, 1);
+            if (meets && far) product_strip(p, row, strips + (row - first) * p->depth);
             product_tile(p, row, at_most(last - row, TILE_ROWS), panel,
                          far ? strips + (row - first) * p->depth : NULL, b);
             if (depth) product_panel_slice(p, next, k, depth, next_b);
@@ -246,15 +268,6 @@ static int product_by_columns(lg_product p) {
     blocks = (p.M + p.rows_per_block - 1) / p.rows_per_block;
     lg_size work = (p.depth + 1) * PANEL * (p.rows_per_block < p.M ? p.rows_per_block : p.M);
     return lg_parallel(p.panels * blocks, 1 + PRODUCT_GRAIN / work, product_columns_part, &p);
-}
-
-/* Asks for rows of a from `row` on: the given share of `shares` of a strip. */
-INLINE void prefetch_input(const lg_product *p, lg_size row, lg_size share, lg_size shares) {
-    const lg_size rows = row < p->M ? at_most(p->M - row, TILE_ROWS) : 0;
-    if (p->a.column != 1) return;
-    for (lg_size r = rows * share / shares; r < rows * (share + 1) / shares; r++)
-        for (lg_size k = 0; k < p->depth; k += 16)
-            __builtin_prefetch(p->a.data + (row + r) * p->a.row + p->k + k, 0, 2);
 }
 
 /* Items are strips: each is packed by whoever works on it and meets all the part's panels, which
@@ -303,7 +316,8 @@ static int product(lg_product p) {
         /* By rows where b stays in cache, or where the output, larger than the operands, is what
            comes from memory. */
         const int by_rows = !p.packed && many && p.M >= 4 * TILE_ROWS * lg_num_threads() &&
-                            (p.N * p.depth <= BLOCK_FLOATS || p.M * p.N > p.K * (p.M + p.N));
+                            (p.N * p.depth <= BLOCK_FLOATS || p.M * p.depth > BLOCK_FLOATS ||
+                             p.M * p.N > p.K * (p.M + p.N));
         int status = by_rows ? product_by_rows(p) : product_by_columns(p);
         if (status != LG_OK) return status;
     }

@@ -56,7 +56,13 @@ def causal_attention_backward(dy, q, k, v, y, lse, key_mask=None, double dropout
     if cnp.PyArray_SIZE(lse) != B * H * T:
         raise wrong_shape(lse, "lse", f"({B}, {H}, {T})")
     cdef float *pmask = mask_over_keys(key_mask, B, S)
-    cdef cnp.ndarray dq = empty_like(q), dk = empty_like(k), dv = empty_like(v)
+    cdef cnp.npy_intp shape[4]
+    shape[0], shape[1], shape[2], shape[3] = B, T, H + 2 * G, D
+    if S == T:
+        joint = new_array(4, shape)
+        dq, dk, dv = joint[:, :, :H], joint[:, :, H:H + G], joint[:, :, H + G:]
+    else:
+        dq, dk, dv = empty_like(q), empty_like(k), empty_like(v)
     cdef lg_heads pdq = heads(dq, "dq"), pdk = heads(dk, "dk"), pdv = heads(dv, "dv")
     cdef int status
     with nogil:

@@ -17,7 +17,7 @@ def layernorm(x, gamma, beta=None, double eps=1e-5):
     return y, mean, rstd
 
 
-def layernorm_backward(dy, x, gamma, mean, rstd, dgamma, dbeta=None):
+def layernorm_backward(dy, x, gamma, mean, rstd, dgamma, dbeta=None, residual=None):
     cdef float *px = floats(x, "x")
     cdef float *pdy = floats_like(dy, "dy", x, "x")
     cdef size width = last(x, "x"), rows = rows_of(x, width)
@@ -28,11 +28,13 @@ def layernorm_backward(dy, x, gamma, mean, rstd, dgamma, dbeta=None):
     cdef float *pdbeta = NULL
     if dbeta is not None:
         pdbeta = writable(dbeta, vector(dbeta, "dbeta", width), "dbeta")
+    cdef float *presidual = NULL if residual is None \
+        else floats_like(residual, "residual", x, "x")
     cdef cnp.ndarray dx = empty_like(x)
     cdef int status
     with nogil:
-        status = chosen.layernorm_backward(pdy, px, pgamma, pmean, prstd, rows, width, pdgamma,
-                                           pdbeta, data_of(dx))
+        status = chosen.layernorm_backward(pdy, px, pgamma, pmean, prstd, presidual, rows, width,
+                                           pdgamma, pdbeta, data_of(dx))
     finish(status)
     return dx
 
@@ -58,17 +60,20 @@ def rmsnorm(x, gamma, double eps=1e-5):
     return y, rstd
 
 
-def rmsnorm_backward(dy, x, gamma, rstd, dgamma):
+def rmsnorm_backward(dy, x, gamma, rstd, dgamma, residual=None):
     cdef float *px = floats(x, "x")
     cdef float *pdy = floats_like(dy, "dy", x, "x")
     cdef size width = last(x, "x"), rows = rows_of(x, width)
     cdef float *pgamma = vector(gamma, "gamma", width)
     cdef float *prstd = per_row(rstd, "rstd", rows)
     cdef float *pdgamma = writable(dgamma, vector(dgamma, "dgamma", width), "dgamma")
+    cdef float *presidual = NULL if residual is None \
+        else floats_like(residual, "residual", x, "x")
     cdef cnp.ndarray dx = empty_like(x)
     cdef int status
     with nogil:
-        status = chosen.rmsnorm_backward(pdy, px, pgamma, prstd, rows, width, pdgamma, data_of(dx))
+        status = chosen.rmsnorm_backward(pdy, px, pgamma, prstd, presidual, rows, width, pdgamma,
+                                         data_of(dx))
     finish(status)
     return dx
 

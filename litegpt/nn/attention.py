@@ -252,11 +252,10 @@ class MultiHeadAttention(Module):
         rotary = self.rotary
 
         def backward(dq: np.ndarray, dk: np.ndarray, dv: np.ndarray) -> np.ndarray:
-            parts = [dq, dk, dv]
-            if rotary is not None:
-                dqk = np.concatenate([dq, dk], axis=2)
-                parts = [rotary.backward(dqk, offsets), dv]
-            return linear_backward(np.concatenate(parts, axis=2).reshape(shape))
+            if rotary is None:
+                return linear_backward(_side_by_side(dq, dk, dv).reshape(shape))
+            dqk = rotary.backward(_side_by_side(dq, dk), offsets)
+            return linear_backward(_side_by_side(dqk, dv).reshape(shape))
 
         return self._rotated(heads, offsets), backward
 
@@ -293,6 +292,14 @@ def _alone(query: ArrayLike, key: ArrayLike | None, value: ArrayLike | None) -> 
 def _offsets(batch: int, documents: Documents | None) -> np.ndarray:
     """Where rows begin, (B,), or where each of their positions stands, (B, T)."""
     return np.zeros(batch, np.int64) if documents is None else documents.positions
+
+
+def _side_by_side(*parts: np.ndarray) -> np.ndarray:
+    """(B, T, h, D) each -> (B, T, all h, D); what stands like that already isn't copied."""
+    whole, heads = parts[0].base, sum(part.shape[2] for part in parts)
+    if whole is not None and all(part.base is whole for part in parts):
+        return whole[:, :, :heads]
+    return np.concatenate(parts, axis=2)
 
 
 def _swapped(x: np.ndarray) -> np.ndarray:

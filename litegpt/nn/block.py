@@ -83,11 +83,8 @@ class TransformerBlock(Module):
         y, ffn_backward = self.ffn.forward_train(normed, rng, x)
 
         def backward(dy: np.ndarray) -> np.ndarray:
-            dx = ln2_backward(ffn_backward(dy))
-            dx += dy  # past the feed-forward
-            dresidual = ln1_backward(attention_backward(dx))
-            dresidual += dx  # past the attention
-            return dresidual
+            dx = ln2_backward(ffn_backward(dy), dy)  # dy: past the feed-forward
+            return ln1_backward(attention_backward(dx), dx)  # dx: past the attention
 
         return y, backward
 

@@ -1,13 +1,21 @@
 """Normalisation over the last axis."""
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.nn.arrays import Backward, rows_of
+from litegpt.nn.arrays import rows_of
 from litegpt.nn.module import Module
 from litegpt.nn.parameter import Parameter
 from litegpt.nn.random import Seed
+
+
+class NormBackward(Protocol):
+    """dy -> dx, plus the gradient that comes to x past the norm, if that is given."""
+
+    def __call__(self, dy: np.ndarray, residual: np.ndarray | None = None, /) -> np.ndarray: ...
 
 
 def _width(normalized_shape: int | tuple[int, ...] | list[int]) -> int:
@@ -65,16 +73,16 @@ class LayerNorm(Module):
         gamma = self.weight.data
         return kernels.layernorm(rows_of(len(gamma), x, gamma.dtype), gamma, self.beta, self.eps)[0]
 
-    def forward_train(self, x: ArrayLike, rng: Seed = None) -> tuple[np.ndarray, Backward]:
+    def forward_train(self, x: ArrayLike, rng: Seed = None) -> tuple[np.ndarray, NormBackward]:
         """(..., C) -> (..., C), and backward, dy (..., C) -> dx (..., C). Nothing is drawn."""
         weight, bias = self.weight, self.bias
         inputs = rows_of(weight.data.size, x, weight.data.dtype)
         y, mean, rstd = kernels.layernorm(inputs, weight.data, self.beta, self.eps)
 
-        def backward(dy: np.ndarray) -> np.ndarray:
+        def backward(dy: np.ndarray, residual: np.ndarray | None = None) -> np.ndarray:
             dbeta = bias.grad if bias is not None and bias.trainable else None
             return kernels.layernorm_backward(
-                dy, inputs, weight.data, mean, rstd, _gradient(weight), dbeta
+                dy, inputs, weight.data, mean, rstd, _gradient(weight), dbeta, residual
             )
 
         return y, backward
@@ -104,13 +112,15 @@ class RMSNorm(Module):
         gamma = self.weight.data
         return kernels.rmsnorm(rows_of(len(gamma), x, gamma.dtype), gamma, self.eps)[0]
 
-    def forward_train(self, x: ArrayLike, rng: Seed = None) -> tuple[np.ndarray, Backward]:
+    def forward_train(self, x: ArrayLike, rng: Seed = None) -> tuple[np.ndarray, NormBackward]:
         """(..., C) -> (..., C), and backward, dy (..., C) -> dx (..., C). Nothing is drawn."""
         weight = self.weight
         inputs = rows_of(weight.data.size, x, weight.data.dtype)
         y, rstd = kernels.rmsnorm(inputs, weight.data, self.eps)
 
-        def backward(dy: np.ndarray) -> np.ndarray:
-            return kernels.rmsnorm_backward(dy, inputs, weight.data, rstd, _gradient(weight))
+        def backward(dy: np.ndarray, residual: np.ndarray | None = None) -> np.ndarray:
+            return kernels.rmsnorm_backward(
+                dy, inputs, weight.data, rstd, _gradient(weight), residual
+            )
 
         return y, backward

@@ -80,6 +80,14 @@ def _layernorm_backward(rng: np.random.Generator, *shape: int) -> Arguments:
     }
 
 
+def _special_residual(rng: np.random.Generator) -> Arguments:
+    return {**_layernorm_backward(rng, 5, 37), "residual": normal(rng, 5, 37)}
+
+
+def _special_rms_residual(rng: np.random.Generator) -> Arguments:
+    return {**_rmsnorm_backward(rng, 5, 37), "residual": normal(rng, 5, 37)}
+
+
 def _norm_backward_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
     """Relative to the magnitudes that are added up, per row for dx and per column for dgamma."""
     dy, x, rstd = np.abs(arguments["dy"]), np.abs(arguments["x"]), arguments["rstd"][..., None]
@@ -89,6 +97,8 @@ def _norm_backward_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
     if x.size == 0:
         return [0.0] * len(outputs)
     dx = rstd * (g + g.mean(-1, keepdims=True) + n * (g * n).mean(-1, keepdims=True))
+    if arguments.get("residual") is not None:
+        dx = dx + np.abs(arguments["residual"])
     across = sum_error(x.size // width)
     dgamma = np.abs(arguments["dgamma"]) + (dy * n).sum(axis=axes)
     bounds = [sum_error(width) * dx + NORMAL, across * dgamma]
@@ -146,6 +156,7 @@ CASES = (
         _norm_backward_bound,
         _NORM_TIMED,
         updates=("dgamma", "dbeta"),
+        special={"residual": _special_residual},
     ),
     Case(
         "rmsnorm",
@@ -163,5 +174,6 @@ CASES = (
         _norm_backward_bound,
         _NORM_TIMED,
         updates=("dgamma",),
+        special={"residual": _special_rms_residual},
     ),
 )

@@ -89,7 +89,9 @@ def causal_attention_backward(
     """dq, dk, dv, from what causal_attention took and returned.
 
     With P the probabilities and dP = dy v^T: dv = P^T dy, dS = P * (dP - sum(dy * y)),
-    dq = dS k / sqrt(D), dk = dS^T q / sqrt(D); the heads of a group add up in dk and dv.
+    dq = dS k / sqrt(D), dk = dS^T q / sqrt(D); the heads of a group add up in dk and dv. Where
+    S = T the three stand side by side in one array (B, T, H + 2G, D), their base: it is the
+    gradient of a projection to all heads, which so needs no copy.
     """
     heads, width = q.shape[2:]
     per_group = (k.shape[0], k.shape[2], heads // k.shape[2], k.shape[1], width)  # B G H/G S D
@@ -103,7 +105,10 @@ def causal_attention_backward(
     dk = (ds.swapaxes(-1, -2) @ q).reshape(per_group).sum(axis=2)  # -> (B, G, S, D)
     dv = ((p * drop).swapaxes(-1, -2) @ dy).reshape(per_group).sum(axis=2)
     dq, dk, dv = (np.ascontiguousarray(g.swapaxes(1, 2), q.dtype) for g in (dq, dk, dv))
-    return dq, dk, dv
+    if dq.shape[1] != dk.shape[1]:
+        return dq, dk, dv
+    joint, groups = np.concatenate([dq, dk, dv], axis=2), dk.shape[2]
+    return joint[:, :, :heads], joint[:, :, heads : heads + groups], joint[:, :, heads + groups :]
 
 
 def cache_append(

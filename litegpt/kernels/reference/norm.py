@@ -28,9 +28,11 @@ def layernorm_backward(
     rstd: np.ndarray,
     dgamma: np.ndarray,
     dbeta: np.ndarray | None = None,
+    residual: np.ndarray | None = None,
 ) -> np.ndarray:
-    """dx = rstd * (g - mean(g) - n * mean(g * n)), with n the normalised row and g = dy * gamma.
+    """dx = rstd * (g - mean(g) - n * mean(g * n)) + residual, with g = dy * gamma.
 
+    n is the normalised row; residual, of x's shape, is the gradient that comes to x past the norm.
     Adds into dgamma and dbeta (C,), in row order.
     """
     width = x.shape[-1]
@@ -41,7 +43,8 @@ def layernorm_backward(
         dbeta += dy.reshape(-1, width).sum(axis=0)
     mean_g = g.mean(axis=-1, keepdims=True)
     mean_gn = (g * n).mean(axis=-1, keepdims=True)
-    return rstd[..., None] * (g - mean_g - n * mean_gn)
+    dx = rstd[..., None] * (g - mean_g - n * mean_gn)
+    return dx if residual is None else dx + residual
 
 
 def rmsnorm(x: np.ndarray, gamma: np.ndarray, eps: float = 1e-5) -> tuple[np.ndarray, np.ndarray]:
@@ -54,13 +57,20 @@ def rmsnorm(x: np.ndarray, gamma: np.ndarray, eps: float = 1e-5) -> tuple[np.nda
 
 
 def rmsnorm_backward(
-    dy: np.ndarray, x: np.ndarray, gamma: np.ndarray, rstd: np.ndarray, dgamma: np.ndarray
+    dy: np.ndarray,
+    x: np.ndarray,
+    gamma: np.ndarray,
+    rstd: np.ndarray,
+    dgamma: np.ndarray,
+    residual: np.ndarray | None = None,
 ) -> np.ndarray:
-    """dx = rstd * (g - n * mean(g * n)), with n = x * rstd and g = dy * gamma.
+    """dx = rstd * (g - n * mean(g * n)) + residual, with n = x * rstd and g = dy * gamma.
 
-    Adds into dgamma (C,), in row order.
+    residual, of x's shape, is the gradient that comes to x past the norm. Adds into dgamma (C,),
+    in row order.
     """
     n = x * rstd[..., None]
     g = dy * gamma
     dgamma += (dy * n).reshape(-1, x.shape[-1]).sum(axis=0)
-    return rstd[..., None] * (g - n * (g * n).mean(axis=-1, keepdims=True))
+    dx = rstd[..., None] * (g - n * (g * n).mean(axis=-1, keepdims=True))
+    return dx if residual is None else dx + residual
