@@ -59,6 +59,26 @@ static void add_to_keys(lg_size n, int accumulate, lg_size count, lg_size seen,
     }
 }
 
+/* Asks for what belongs to position i of the head after head h of row b: rows of one head are far
+   apart, which processors don't foresee. */
+INLINE void prefetch_next_head(const lg_attention_gradient *t, lg_size b, lg_size h, lg_size i) {
+    const lg_attention *f = &t->forward;
+    const lg_size next = h + 1 < f->H ? h + 1 : 0, row = h + 1 < f->H ? b : b + 1;
+    if (row == f->B) return;
+    const lg_size at = ((row * f->T + i) * f->H + next) * f->D, g = next / (f->H / f->G);
+    const float *q = f->q.data + row * f->q.batch + i * f->q.time + next * f->q.head;
+    const float *k = f->k.data + row * f->k.batch + i * f->k.time + g * f->k.head;
+    const float *v = f->v.data + row * f->v.batch + i * f->v.time + g * f->v.head;
+    for (lg_size d = 0; d < f->D; d += 16) {
+        __builtin_prefetch(q + d, 0, 2);
+        __builtin_prefetch(t->dy + at + d, 0, 2);
+        __builtin_prefetch(f->y + at + d, 0, 2);
+        if (next % (f->H / f->G)) continue; /* this group's keys and values */
+        __builtin_prefetch(k + d, 0, 2);
+        __builtin_prefetch(v + d, 0, 2);
+    }
+}
+
 /* A block of n queries of head h, from `first` on: writes dq of these queries, and writes dk and dv
    of all keys that they see or, unless `fresh`, adds to them. */
 static void query_block_backward(const lg_attention_gradient *t, lg_gradient_room *room, lg_size b,
@@ -98,6 +118,7 @@ static void query_block_backward(const lg_attention_gradient *t, lg_gradient_roo
         }
         for (lg_size r = 0; r < n; r++) {
             const lg_size width = seen + r < 0 ? 0 : seen + r < count ? seen + r : count;
+            if (s == 0) prefetch_next_head(t, b, h, first + r);
             if (f->dropout > 0)
                 for (lg_size j = 0; j < count; j += DROPOUT_BLOCK)
                     dropout_multipliers((uint64_t)((b * f->H + h) * f->T + first + r),

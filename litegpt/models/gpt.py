@@ -177,7 +177,7 @@ class GPTModel(Module):
         backward: the same gradients bit for bit, for a third more work and a fraction of the
         memory. RuntimeError if no parameter is trainable.
         """
-        check_any_trainable(list(self.parameters()))
+        check_any_trainable(self.parameters())
         ids = self._rows(input_ids)
         documents = Documents.of(document_starts, ids.shape)
         rng = generator(rng) if self._drops() else None

@@ -1,6 +1,6 @@
 """A trained array and its gradient."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -102,9 +102,13 @@ class Parameter:
         return f"Parameter(shape={self.shape})"
 
 
-def check_any_trainable(parameters: Collection[Parameter]) -> None:
-    """RuntimeError unless one of them is trainable."""
-    if not any(parameter.trainable for parameter in parameters):
-        for parameter in parameters:
-            parameter.check_trainable()  # which may know why
-        raise RuntimeError("there is nothing to train: no parameter is trainable")
+def check_any_trainable(parameters: Iterable[Parameter]) -> None:
+    """RuntimeError unless one of them is trainable; goes no further than the first that is."""
+    untrained = []
+    for parameter in parameters:
+        if parameter.trainable:
+            return
+        untrained.append(parameter)
+    for parameter in untrained:
+        parameter.check_trainable()  # which may know why
+    raise RuntimeError("there is nothing to train: no parameter is trainable")

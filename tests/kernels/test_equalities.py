@@ -224,3 +224,16 @@ def test_attention_drops_what_the_contract_drops(backend: str, rng: np.random.Ge
         *(a.astype(np.float64) for a in (wide, wide_k, v)), None, p, seed
     )
     np.testing.assert_allclose(y, want, rtol=2e-5, atol=1e-7)
+
+
+def test_gradients_of_self_attention_stand_side_by_side(backend: str) -> None:
+    """As the projection that q, k and v came from: one array, in which each is in its place."""
+    rng = np.random.default_rng(0)
+    for length in (1, 5, 70):  # small arrays are NumPy's, large ones stand in blocks
+        heads = rng.standard_normal((2, length, 8, 32), np.float32)
+        q, k, v = heads[:, :, :4], heads[:, :, 4:6], heads[:, :, 6:]
+        y, lse = kernels.causal_attention(q, k, v)
+        dq, dk, dv = kernels.causal_attention_backward(y, q, k, v, y, lse)
+        assert isinstance(dq.base, np.ndarray)
+        np.testing.assert_array_equal(dq.base, np.concatenate([dq, dk, dv], axis=2))
+        assert dk.base is dv.base is dq.base
