@@ -42,17 +42,14 @@ class ChatTemplate:
         """
         if self._template is None:
             return _plain(messages) + ("Assistant:" if answer_next else "")
-        exceptions = import_extra("jinja2.exceptions", "hf", "a chat template")
         try:
             return self._template.render(
                 messages=[dict(message) for message in messages],
                 add_generation_prompt=answer_next,
                 **self._tokens,
             )
-        except exceptions.TemplateError as error:
-            raise ValueError(f"chat template: {error}") from None
-        except (TypeError, ArithmeticError, RecursionError, LookupError) as error:
-            raise ValueError(f"chat template: {type(error).__name__}: {error}") from None
+        except Exception as error:  # a program of others: it can run into anything
+            raise _refused(error) from None
 
     def pieces(self, messages: Sequence[Message]) -> list[tuple[str, bool]]:
         """The text up to the last answer, in pieces: those given, and (True) the answers.
@@ -98,8 +95,17 @@ def _compiled(source: str) -> Any:
     environment.filters["tojson"] = tojson
     try:
         return environment.from_string(source)
-    except (jinja2.exceptions.TemplateError, RecursionError) as error:
-        raise ValueError(f"chat template: {error}") from None
+    except Exception as error:  # Python's compiler has its say too
+        raise _refused(error) from None
+
+
+def _refused(error: Exception) -> ValueError:
+    """One line: the template's own words, or what it ran into."""
+    exceptions = import_extra("jinja2.exceptions", "hf", "a chat template")
+    said = " ".join(str(error).split())
+    if not isinstance(error, exceptions.TemplateError):
+        said = f"{type(error).__name__}: {said}"
+    return ValueError(f"chat template: {said}")
 
 
 def _plain(messages: Sequence[Message]) -> str:

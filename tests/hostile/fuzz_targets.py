@@ -211,6 +211,47 @@ def _mutate_state(data: bytes, rng: random.Random) -> bytes:
     return json.dumps(_with_hashes(state, hashes)).encode()
 
 
+PIECES = (
+    "{{ EXPRESSION }}", "{% set x = EXPRESSION %}",
+    "{% if EXPRESSION %}a{% else %}b{% endif %}",
+    "{% for x in EXPRESSION %}{{ x }}{% endfor %}", "{% include EXPRESSION %}",
+    "{% import 'a' as b %}", "{% macro f(x=EXPRESSION) %}{{ f(x) }}{% endmacro %}",
+    "{% extends EXPRESSION %}", "{% filter upper %}{{ EXPRESSION }}{% endfilter %}",
+    "{% block b %}{{ self.b() }}{% endblock %}", "{% break %}", "{% continue %}",
+    "{% call f() %}{% endcall %}", "{% raw %}", "{#", "{%-", "-}}",
+)  # fmt: skip
+EXPRESSIONS = (
+    "messages", "messages[0]", "messages[9].role", "x", "f(1)", "loop.index", "ns.n", "1 // 0",
+    "1e999", "-1", "2 ** 200", "9" * 5000, "none", "true", "'é'", "'a' ~ x", "[1, 'a', none]",
+    "{'a': 1}", "[].index(1)", "'é'.encode('ascii')", "''.__class__.__mro__",
+    "'{0.__class__}'.format(1)", "(x, x)", "range(5)", "range(-1, 10 ** 6)", "range(999999)",
+    "lipsum(n=-1)", "cycler()", "joiner()", "dict(a=1)", "namespace(n=1)",
+    "raise_exception('no')", "raise_exception(x)", "messages.append(1)", "'%d' % 'a'",
+    "'%s' % x", "messages[0].update(a=1)", "x.y.z", "'\\ud800'", "x is divisibleby 0",
+    "x in messages",
+)  # fmt: skip
+FILTERS = (
+    "int", "float", "tojson", "tojson(indent='a')", "length", "list", "sort", "first", "last",
+    "sum", "join", "round(-400)", "batch(0)", "slice(0)", "map('upper')", "select('x')",
+    "attr('__class__')", "format(1)", "replace('a', 'b')", "truncate(0)", "wordwrap(0)",
+    "indent('a')", "xmlattr", "urlize", "filesizeformat", "groupby('role')", "dictsort",
+    "random", "string", "reverse", "unique", "min", "pprint", "center(-1)",
+)  # fmt: skip
+
+
+def _mutate_template(data: bytes, rng: random.Random) -> bytes:
+    """A template with a piece more, or without some of its text."""
+    text = data.decode(errors="replace")
+    at, end = rng.randrange(len(text) + 1), rng.randrange(len(text) + 1)
+    if rng.random() < 0.2:
+        return (text[: min(at, end)] + text[max(at, end) :]).encode()
+    expression = rng.choice(EXPRESSIONS)
+    for _ in range(rng.randrange(3)):
+        expression = f"({expression})|{rng.choice(FILTERS)}"
+    piece = rng.choice(PIECES).replace("EXPRESSION", expression)
+    return (text[:at] + piece + text[at:]).encode(errors="replace")
+
+
 TARGETS = {
     "gguf": Target(_gguf, _use_gguf, ValueError),
     "safetensors": Target(_saved("model.safetensors"), _use_model, mutate=mutate_header),
@@ -224,5 +265,7 @@ TARGETS = {
         _adapter("adapter_model.safetensors"), _use_adapter, mutate=mutate_header
     ),
     "state": Target(_state, _use_state, (ValueError, CheckpointError), _mutate_state, "step"),
-    "template": Target(_template, _use_template, ValueError, named="chat template"),
+    "template": Target(
+        _template, _use_template, ValueError, _mutate_template, named="chat template"
+    ),
 }

@@ -33,6 +33,23 @@ def test_a_tokenizer_without_a_token_for_the_unknown(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("{% continue %}", "SyntaxError: 'continue' not properly in loop"),
+        ("{{ 'é'.encode('ascii') }}", "UnicodeEncodeError: "),
+        ("{{ [].index(1) }}", "ValueError: 1 is not in list"),
+        ("{{ raise_exception('two\\nlines') }}", "two lines$"),
+    ],
+)
+def test_templates_that_run_into_something(source: str, says: str) -> None:
+    pytest.importorskip("jinja2", reason="jinja2 isn't installed")
+    from litegpt.text.chat import ChatTemplate
+
+    with pytest.raises(ValueError, match=f"^chat template: {says}"):
+        ChatTemplate(source).render([{"role": "user", "content": "Hi"}])
+
+
 def _trainer(folder: Path) -> Trainer:
     data = TextWindows(np.arange(100) % 10, 8)
     config = TrainConfig(max_steps=1, batch_size=1, eval_interval=1)
