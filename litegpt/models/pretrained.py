@@ -156,10 +156,10 @@ def load_gguf(
     model = _empty(make, config)
     kept = KEPT if dtype is None else {dtype}.intersection(KEPT)
     packed, others = packings(file, weights.tensors, packable(model), kept)
-    freeze(model, packed, meanwhile)
-    weights.read_into(dict(model.named_parameters()), fixed_arrays(model), share=False)
     if dtype is None:
         warn_of_decoded(file, others)
+    freeze(model, packed, meanwhile)
+    weights.read_into(dict(model.named_parameters()), fixed_arrays(model), share=False)
     elif dtype != "float32":
         quantize(model, dtype, packed)
     return model.eval()
