@@ -160,7 +160,7 @@ def load_gguf(
         warn_of_decoded(file, others)
     freeze(model, packed, meanwhile)
     weights.read_into(dict(model.named_parameters()), fixed_arrays(model), share=False)
-    elif dtype != "float32":
+    if dtype not in (None, "float32"):
         quantize(model, dtype, packed)
     return model.eval()
 
