@@ -2,7 +2,7 @@
 
     python benchmarks/bench_llm.py             # tables
     python benchmarks/bench_llm.py memory      # one of them
-    python benchmarks/bench_llm.py --markdown  # tables for docs/performance.md
+    python benchmarks/bench_llm.py --markdown  # for docs/performance.md: one table of times
     QUICK=1 python benchmarks/bench_llm.py     # fewer sizes, fewer samples
     pytest benchmarks/bench_llm.py             # by pytest-benchmark
 
@@ -134,14 +134,16 @@ def main() -> None:
     if unknown := set(wanted) - {*works, MEMORY}:
         parser.error(f"{min(unknown)!r} is none of: {', '.join([*works, MEMORY])}")
     print(f"litegpt {litegpt.__version__} on {processor()}, {litegpt.num_threads()} threads")
-    for title in wanted or [*works, MEMORY]:
-        if title == MEMORY:
-            print("\nmemory, MB: weights, and what a process grows by: model made, generating")
-            show(*memory_table(), 1, arguments.markdown)
-        else:
-            print(f"\n{title}, ms")
-            header = ["work", "size", *contenders(), "rate"]
-            show(header, speed_rows(works[title]), 2, arguments.markdown)
+    titles = wanted or [*works, MEMORY]
+    timed = [title for title in titles if title != MEMORY]
+    tables = [timed] if arguments.markdown and timed else [[title] for title in timed]
+    for together in tables:
+        print(f"\n{', '.join(together)}, ms")
+        rows = [row for title in together for row in speed_rows(works[title])]
+        show(["work", "size", *contenders(), "rate"], rows, 2, arguments.markdown)
+    if MEMORY in titles:
+        print("\nmemory, MB: weights, and what a process grows by: model made, generating")
+        show(*memory_table(), 1, arguments.markdown)
 
 
 if __name__ == "__main__":
