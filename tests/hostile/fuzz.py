@@ -78,7 +78,7 @@ def _fuzz(target: Target, folder: Path, options: list[str], inputs: Path) -> NoR
         if target.mutate and rng.random() < 0.7:
             try:
                 changed = target.mutate(data, rng)
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
                 pass  # not well-formed any more
             else:
                 return changed[:most]

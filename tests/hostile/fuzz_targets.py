@@ -2,6 +2,7 @@
 
 import json
 import random
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 from json_mutations import mutate_header, mutate_json
 
 from litegpt import GPTModel, LoRAConfig, TextModel, add_lora, load_lora, save_lora
-from litegpt.formats import ModelFormatError, TokenFile, TokenFileWriter
+from litegpt.formats import GgufFile, ModelFormatError, TokenFile, TokenFileWriter
+from litegpt.formats.gguf_write import GgufTensor, write_gguf
 from litegpt.models.gguf_export import save_gguf
 from litegpt.text import ByteTokenizer, CharTokenizer, SubwordTokenizer, load_tokenizer
 from litegpt.text.byte import byte_alphabet
@@ -88,6 +90,39 @@ def _gguf(folder: Path) -> tuple[str, list[bytes]]:
         save_gguf(_model(**options), folder / "m.gguf", form, entries)
         seeds.append((folder / "m.gguf").read_bytes())
     return "m.gguf", seeds
+
+
+ENTRIES: tuple[Any, ...] = (
+    "", "a", "\ud800", "gpt2", "llama", "x" * 5000, True, 0, 1, -1, 7, 2**31, 2**40, 0.0, 0.5, 1e38,
+    float("nan"), float("inf"), [], ["a"], ["a", "a"], ["a b"] * 300, [" "], ["a b c"],
+    ["\0"] * 258, np.zeros(0, np.int32), np.arange(300), np.full(258, 2.5),
+    np.full(258, 4, np.int32),
+)  # fmt: skip
+
+
+def _mutate_gguf(data: bytes, rng: random.Random) -> bytes:
+    """A file whose metadata say something else."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "m.gguf"
+        path.write_bytes(data)
+        file = GgufFile(path)
+        entries = dict(file.metadata)
+        for _ in range(rng.choice((1, 1, 2, 4))):
+            key = rng.choice(list(entries))
+            kind = rng.randrange(4)
+            if kind == 0:
+                del entries[key]
+            elif kind == 1 and isinstance(entries[key], list) and entries[key]:
+                entries[key] = [*entries[key]]
+                entries[key][rng.randrange(len(entries[key]))] = rng.choice(["", "a", "\0", "t o"])
+            else:
+                entries[key] = rng.choice((*ENTRIES, *entries.values()))
+        tensors = {
+            name: GgufTensor(place.shape, place.form, lambda name=name: file.blocks(name))
+            for name, place in file.tensors.items()
+        }
+        write_gguf(path, entries, tensors)
+        return path.read_bytes()
 
 
 def _use_gguf(folder: Path) -> None:
@@ -253,7 +288,7 @@ def _mutate_template(data: bytes, rng: random.Random) -> bytes:
 
 
 TARGETS = {
-    "gguf": Target(_gguf, _use_gguf, ValueError),
+    "gguf": Target(_gguf, _use_gguf, mutate=_mutate_gguf),
     "safetensors": Target(_saved("model.safetensors"), _use_model, mutate=mutate_header),
     "config": Target(_saved("config.json"), _use_model, mutate=mutate_json),
     "index": Target(_index, _use_model, mutate=mutate_json),
