@@ -331,8 +331,7 @@ class GPTModel(Module):
 
         dtype is "float32", "bfloat16", "float16", "q8", "q5" or "q4"; by default float32, but for
         the blocks of a GGUF file that are q8 (Q8_0), q5 (Q5_0, Q5_1) or q4 (Q4_0, Q4_1), which stay
-        as they are.
-        Weights that aren't float32 can't be trained: see quantize.
+        as they are. Weights that aren't float32 can't be trained: see quantize.
 
         ModelFormatError (a ValueError) names the file and what is wrong in it; what the hub
         can't give is an OSError.
