@@ -57,6 +57,40 @@ INLINE vf load_half(int format, const void *p) {
     return format == LG_FLOAT16 ? load_float16(p) : load_bfloat16(p);
 }
 
+INLINE void widen(int format, const uint8_t *halves, lg_size count, float *floats) {
+    for (lg_size i = 0; i < count; i += LG_VL) /* a multiple of it */
+        store(floats + i, load_half(format, halves + 2 * i));
+}
+
+/* 2 * LG_VL numbers of a format, widened into two vectors. Of bfloat16 the first vector gets the even
+   ones, the second the odd ones, which are upper halves as they stand. */
+INLINE void load_pair(int format, const uint8_t *p, vf *pair) {
+    if (format == LG_BFLOAT16) {
+        vu both;
+        memcpy(&both, p, sizeof both);
+        pair[0] = (vf)(both << 16);
+        pair[1] = (vf)(both & 0xffff0000);
+    } else if (format == LG_FLOAT16) {
+        pair[0] = load_float16(p);
+        pair[1] = load_float16(p + 2 * LG_VL);
+    } else {
+        pair[0] = load((const float *)(const void *)p);
+        pair[1] = load((const float *)(const void *)(p + 4 * LG_VL));
+    }
+}
+
+/* What stands as load_pair gives bfloat16, a multiple of 2 * LG_VL, in its order. */
+INLINE void order_pairs(float *floats, lg_size count) {
+    for (float *p = floats; p < floats + count; p += 2 * LG_VL) {
+        float pair[2 * LG_VL];
+        memcpy(pair, p, sizeof pair);
+        for (int i = 0; i < LG_VL; i++) {
+            p[2 * i] = pair[i];
+            p[2 * i + 1] = pair[LG_VL + i];
+        }
+    }
+}
+
 INLINE float float_of_half(uint16_t half) {
     const uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
     const float value = float_of_bits(magnitude) * 0x1p112f;

@@ -1,5 +1,5 @@
 /* Dense layers forward and backward, and batched products. */
-#include "product.h"
+#include "linear_few.h"
 
 static int linear(const float *x, const float *weight, int transposed, lg_finish finish, lg_size M,
                   lg_size K, lg_size N, float *y) {

@@ -23,7 +23,6 @@ INLINE int vectors_within(int sums, int rows) {
 
 enum {
     QUADS = GROUP / 4,         /* of four codes each, which a lane multiplies at once */
-    FETCH_AHEAD = 16 * 1024,   /* bytes of weights, into the second-level cache */
     CODES_AT_ONCE = 256 * 1024 /* bytes of activations that stay in the second-level cache */
 };
 
@@ -275,6 +274,15 @@ static int linear_quantized(const float *x, const uint8_t *packed, int format, l
                                               .groups = groups_of(&weight_formats[format], K),
                                               .finish = finish,
                                               .y = y});
+    if (M <= FEW_ROWS)
+        return few_product((lg_few){.x = x,
+                                    .packed = packed,
+                                    .format = format,
+                                    .M = M,
+                                    .K = K,
+                                    .N = N,
+                                    .finish = finish,
+                                    .y = y});
     if (format == LG_FLOAT32)
         return linear_packed(x, (const float *)(const void *)packed, finish, M, K, N, y);
     return product((lg_product){.a = {x, K, 1},

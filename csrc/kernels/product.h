@@ -5,8 +5,8 @@
 #include <stdatomic.h>
 
 #include "../vmath.h"
+#include "half.h"
 #include "tile.h"
-#include "tile_half.h"
 
 enum {
     K_BLOCK = 768,         /* terms that are added in one go: rows of a panel, values of a strip */
@@ -82,7 +82,7 @@ INLINE int has_finish(const lg_finish *f) {
 }
 
 /* One tile: rows from `row` on, the columns of one panel. `strip` holds the rows packed, or is NULL;
-   b is the panel, or NULL where it is read in its format. */
+   b is the panel. */
 INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size panel,
                          const float *strip, const float *b) {
     const lg_size column = panel * PANEL;
@@ -112,12 +112,7 @@ INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size pan
         tile_strip(rows, accumulate, p->depth, strip, b, PANEL, out, out_row);
     } else {
         const float *a = p->a.data + row * p->a.row + p->k * p->a.column;
-        if (b == NULL) /* K is whole */
-            tile_half(rows, p->format, p->depth, (lg_matrix){a, p->a.row, p->a.column},
-                      p->halves + 2 * column * p->K, out, out_row);
-        else
-            tile_loose(rows, accumulate, p->depth, a, p->a.row, p->a.column, b, PANEL, out,
-                       out_row);
+        tile_loose(rows, accumulate, p->depth, a, p->a.row, p->a.column, b, PANEL, out, out_row);
     }
     if (finishes)
         finish_tile(&p->finish, p->N, row, rows, column, columns, tile, PANEL, c);
@@ -138,7 +133,7 @@ INLINE void product_strip(const lg_product *p, lg_size row, float *strip) {
 /* The part's terms of one panel of b, as floats. */
 INLINE void product_panel(const lg_product *p, lg_size panel, float *floats) {
     if (p->halves)
-        widen_panel(p->halves + 2 * (panel * p->K + p->k) * PANEL, p->format, p->depth, floats);
+        widen(p->format, p->halves + 2 * (panel * p->K + p->k) * PANEL, p->depth * PANEL, floats);
     else
         pack_panel(p->b + p->k * p->b_row + panel * PANEL * p->b_column, p->b_row, p->b_column,
                    p->depth, at_most(p->N - panel * PANEL, PANEL), floats);
@@ -217,7 +212,7 @@ INLINE void prefetch_input(const lg_product *p, lg_size row, lg_size share, lg_s
 static int product_columns_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const lg_product *p = context;
     const int many = p->M >= 2 * TILE_ROWS, far = many && is_far(p);
-    const int packs = !p->packed || (p->halves && many); /* 16 bits: widened once for many rows */
+    const int packs = !p->packed || p->halves; /* 16 bits are widened once for all rows */
     const lg_size room = packs ? K_BLOCK * PANEL : 0;
     const lg_size strips_size = far ? p->rows_per_block * p->depth : 0;
     float *strips = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * (size_t)(strips_size + 2 * room));
@@ -232,7 +227,7 @@ static int product_columns_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
         const lg_size last = first + p->rows_per_block < p->M ? first + p->rows_per_block : p->M;
         const float *b = rooms + (i - begin) % 2 * room;
         float *next_b = rooms + (i - begin + 1) % 2 * room;
-        if (!packs) b = p->halves ? NULL : p->b + (panel * p->K + p->k) * PANEL;
+        if (!packs) b = p->b + (panel * p->K + p->k) * PANEL;
         const int meets = many && meets_block(p, first);
         lg_size k = packs && i + 1 < end ? 0 : p->depth; /* so far of the next panel */
         for (lg_size row = first; row < last; row += TILE_ROWS) {
@@ -309,10 +304,8 @@ static int product_by_rows(lg_product p) {
 static int product(lg_product p) {
     if (p.M == 0 || p.N == 0) return LG_OK;
     const int many = p.M >= 2 * TILE_ROWS;
-    /* Few rows: the weights are a stream, read once. */
-    const lg_size step = p.packed && !many && p.K > 0 ? p.K : K_BLOCK;
-    for (p.k = 0; p.k == 0 || p.k < p.K; p.k += step) {
-        p.depth = p.K - p.k < step ? p.K - p.k : step;
+    for (p.k = 0; p.k == 0 || p.k < p.K; p.k += K_BLOCK) {
+        p.depth = p.K - p.k < K_BLOCK ? p.K - p.k : K_BLOCK;
         /* By rows where b stays in cache, or where the output, larger than the operands, is what
            comes from memory. */
         const int by_rows = !p.packed && many && p.M >= 4 * TILE_ROWS * lg_num_threads() &&
