@@ -187,7 +187,8 @@ INLINE void code_tile(const int rows, const int format, lg_size groups, const ui
         UNROLL for (int r = 0; r < rows; r++)
             UNROLL for (int v = 0; v < together; v++) sum[r][v] = splat(0);
         for (lg_size g = 0; g < groups; g++, group += rows * CODE_BYTES, block += bytes) {
-            if (rows > 4) /* slower than the stream that the processor fetches by itself */
+            /* for fewer rows slower than the stream that the processor fetches by itself */
+            if (rows * GROUP * PANEL >= 4 * bytes)
                 UNROLL for (int line = 0; line < bytes; line += 64)
                     __builtin_prefetch(block + FETCH_AHEAD + line, 0, 2);
             UNROLL for (int v = 0; v < together; v += at_once) {
