@@ -15,7 +15,7 @@ from litegpt.cli.info import processor
 from litegpt.cli.output import print_table, say
 from litegpt.cli.workloads import Workload, kernel_workloads, model_workloads
 
-_LEAST = 2e-3  # seconds in a sample: short calls are repeated within it
+_LEAST = 1e-2  # seconds in a sample: short calls are repeated, which leaves workers time to wake
 
 
 def add_parser(verbs: Any) -> None:
