@@ -241,7 +241,11 @@ def _verified(path: Path) -> dict[str, Any]:
     state = read_json(path / _STATE)
     hashes = dict(state.section("sha256").fields)
     of_state = hashes.pop(_STATE, None)
-    if of_state != _with_hashes(state.fields, hashes)["sha256"][_STATE]:
+    try:
+        expected = _with_hashes(state.fields, hashes)["sha256"][_STATE]
+    except ValueError as error:  # NaN, which no state was written with
+        raise ValueError(f"{path / _STATE}: {error}") from None
+    if of_state != expected:
         raise ValueError(f"{path / _STATE}: not as it was written (its sha256 differs)")
     for name, of_file in hashes.items():
         if not (path / name).is_file():
