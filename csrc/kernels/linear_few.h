@@ -39,7 +39,7 @@ INLINE void few_tile(const int rows, const int format, int accumulate, lg_size d
             sum[r][j] = accumulate ? load(c + r * PANEL + j * LG_VL) : splat(0);
     for (lg_size k = 0; k < depth; k++, w += bytes * PANEL) {
         vf wk[VECTORS];
-        if (ask) {
+        if (rows > 1 && ask) { /* one row never needs it, and would notice the question */
             __builtin_prefetch(ask, 0, 2);
             if (ask_bytes > 64) __builtin_prefetch(ask + 64, 0, 2);
             ask += ask_bytes;
