@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from litegpt.formats import ModelFormatError, TokenFile, TokenFileWriter, write_together
@@ -149,9 +149,9 @@ def _encoded(
     )
     waiting: deque[tuple[Piece, Future[EncodedPiece]]] = deque()
     try:
-        for number, piece in enumerate(every):
-            with nullcontext() if number else _interrupts_not_inherited():
-                waiting.append((piece, pool.submit(_work, piece)))  # the first starts them all
+        for piece in every:
+            with _interrupts_not_inherited():  # a process is started when none is idle
+                waiting.append((piece, pool.submit(_work, piece)))
             if len(waiting) >= _WAITING * workers:
                 first, future = waiting.popleft()
                 yield first, future.result()
