@@ -16,8 +16,8 @@ import numpy as np
 class Task:
     """run is what is timed; answer shows that it is the right thing (None: nothing to compare).
 
-    keeps is what has to live as long as the task. With `measures`, run returns the row's figure,
-    which isn't a time then.
+    keeps is what has to live as long as the task. With `measures`, run returns the row's figure
+    (its seconds, where that is what the row is about).
     """
 
     run: Callable[[], Any]

@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import signal
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,9 @@ def test_a_program_of_its_own_says_what_it_wrote_and_how_much_memory_it_had(
     monkeypatch.setenv(inputs.SMOLLM2, __file__)
     text = "".join(map(chr, fresh.first_token(program).answer().astype(int)))
     assert text == "The capital of France is|1|1"
+    assert fresh.first_token(program).run() > 0
+    with pytest.raises(subprocess.CalledProcessError):
+        fresh.first_token(program + "; import atexit, os; atexit.register(os._exit, 3)").run()
     assert 50 < fresh.memory(program, 7).run() < 100
     assert fresh.memory(program.replace("50_", "90_"), 7).run() > 90
 
