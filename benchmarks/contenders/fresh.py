@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,17 +27,24 @@ print(json.dumps({"text": text, "kilobytes": int(status["VmHWM"].split()[0])}), 
 def first_token(program: str) -> Task:
     """Seconds from the program's start to its first token; how it ends is nobody's wait."""
     return Task(
-        lambda: _run(program, 1)[0], lambda: _characters(_run(program, 1)[1]), measures=True
+        lambda: _run(program, 1).seconds,
+        lambda: _characters(_run(program, 1).text),
+        measures=True,
     )
 
 
 def memory(program: str, new: int) -> Task:
     """The most resident memory (MB) of a program that writes `new` tokens."""
-    return Task(lambda: _run(program, new)[2], measures=True)
+    return Task(lambda: _run(program, new).megabytes, measures=True)
 
 
-def _run(program: str, new: int) -> tuple[float, str, float]:
-    """Seconds until it had written, what it wrote, and the most memory that it had, in MB."""
+class _Run(NamedTuple):
+    seconds: float  # until it had written
+    text: str
+    megabytes: float  # the most memory that it had
+
+
+def _run(program: str, new: int) -> _Run:
     arguments = [str(inputs.smollm2()), PROMPT, str(new), os.environ["OMP_NUM_THREADS"]]
     command = [sys.executable, "-c", program + _REPORT, *arguments]
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # compiled once, as when installed
@@ -48,7 +56,7 @@ def _run(program: str, new: int) -> tuple[float, str, float]:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     said = json.loads(report)
-    return seconds, said["text"], said["kilobytes"] * 1024 / 1e6
+    return _Run(seconds, said["text"], said["kilobytes"] * 1024 / 1e6)
 
 
 def _characters(text: str) -> np.ndarray:
