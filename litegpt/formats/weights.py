@@ -2,7 +2,7 @@
 
 import mmap
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,14 +46,18 @@ class Weights(Protocol):
         """One tensor: float16 or float32."""
 
 
-def check_tensors(weights: Weights, expected: Shapes, optional: Shapes) -> None:
+def check_tensors(
+    weights: Weights, expected: Shapes, optional: Shapes, ignored: Collection[str] = ()
+) -> None:
     """ModelFormatError listing all tensors missing, unexpected, misshapen, or of other types.
 
-    Nothing but headers has been read then.
+    Those ignored may be anything. Nothing but headers has been read then.
     """
     known = {**expected, **optional}
     problems = [f"missing {name}" for name in expected if name not in weights.shapes]
     for name, shape in weights.shapes.items():
+        if name in ignored:
+            continue
         if name not in known:
             problems.append(f"unexpected {name}")
         elif shape != known[name]:

@@ -142,17 +142,17 @@ class NamedWeights:
                 f"{config.num_layers} layers"
             )
         in_file: dict[str, str] = {}  # the naming's names -> the file's
-        ignored = {}
-        for name, shape in source.shapes.items():
+        ignored = set()
+        for name in source.shapes:
             own = naming.own_name(name)
             if own is None:
-                ignored[name] = shape
+                ignored.add(name)
             else:
                 in_file.setdefault(own, name)
         self.tensors = [(in_file.get(t.name, t.name), t) for t in naming.tensors(config)]
         free = {name: t.shape for name, t in self.tensors if t.repeat or t.optional}
         required = {name: t.shape for name, t in self.tensors if name not in free}
-        check_tensors(source, required, ignored | free)
+        check_tensors(source, required, free, ignored)
 
     def read_into(self, parameters: Mapping[str, Parameter], fixed: Arrays, share: bool) -> None:
         """Fills the parameters; ModelFormatError if what is constant in the model differs.

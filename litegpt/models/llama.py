@@ -16,7 +16,7 @@ from litegpt.nn.position import ROPE_SCALINGS
 
 MODEL_TYPES: tuple[str, ...] = ("llama", "mistral", "qwen2")
 
-_BUFFER = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")  # in old files
+_BUFFER = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")  # in some files
 
 
 def expresses(config: GPTConfig) -> bool:
@@ -52,7 +52,7 @@ def to_fields(config: GPTConfig) -> dict[str, Any]:
 
 
 def from_fields(fields: JsonFields) -> dict[str, Any]:
-    fields.choice("hidden_act", {"silu": "swiglu"}, "silu")
+    fields.choice("hidden_act", {"silu": "swiglu", "swish": "swiglu"}, "silu")
     heads, width = fields.integer("num_attention_heads", 32), fields.integer("hidden_size", 4096)
     if fields.integer("head_dim", width // heads or 1) * heads != width:
         raise fields.refuse("head_dim", f"hidden_size {width} / num_attention_heads {heads}")

@@ -111,6 +111,27 @@ def test_gpt2_names_of_other_files(saved: Any, ids: np.ndarray, prefix: str) -> 
     np.testing.assert_allclose(GPTModel.from_pretrained(directory)(ids), wanted, atol=0.1)
 
 
+@pytest.mark.parametrize("kind", ["float32", "float64", "uint8", "bool"])
+def test_buffers_of_old_files_may_be_of_any_type(saved: Any, ids: np.ndarray, kind: str) -> None:
+    """What isn't read: causal masks, and the frequencies of rotary positions."""
+    for family, names in {
+        "gpt2": ["transformer.h.0.attn.bias", "h.1.attn.masked_bias"],
+        "llama": ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"],
+    }.items():
+        directory = saved(family)
+        wanted = GPTModel.from_pretrained(directory)(ids)
+        tensors = load_file(directory / "model.safetensors")
+        tensors |= {name: np.ones(3, kind) for name in names}
+        save_file(tensors, directory / "model.safetensors")
+        assert np.array_equal(GPTModel.from_pretrained(directory)(ids), wanted)
+
+
+def test_silu_has_two_names(saved: Any) -> None:
+    directory = saved("llama")
+    _edit(directory, hidden_act="swish")
+    assert GPTModel.from_pretrained(directory).config.activation == "swiglu"
+
+
 def test_contradictions_between_config_and_tensors(saved: Any, family: str) -> None:
     """A tensor that the configuration has no place for must hold what it is there."""
     directory = saved(family)
