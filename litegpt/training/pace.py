@@ -1,7 +1,7 @@
 """How fast a run goes, and so how many steps fit into the time it has."""
 
-import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 
 from litegpt.training.config import TrainConfig
@@ -58,13 +58,15 @@ class Pace:
             if planned is not None:
                 return planned
             evaluation = one / 3 * config.eval_steps  # a forward pass is a third of a step
-        steps, before = left / one, step - 1  # what is due after this step is still to come
-        for _ in range(3):  # what comes between depends on the steps, and they on it
+        before = step - 1  # what is due after this step is still to come
+
+        def lasts(steps: int) -> float:
+            """Seconds until a run has ended that takes so many more steps."""
             end = step + steps
             evaluations = end // config.eval_interval - before // config.eval_interval + 1
             saves = end // config.save_interval - before // config.save_interval + 1
-            steps = max(0.0, left - evaluations * evaluation - saves * self._save) / one
-        missed = math.inf if planned is None else abs(step + steps - planned) * one
-        if missed < _TOLERANCE * config.max_time:
+            return steps * one + evaluations * evaluation + saves * self._save
+
+        if planned is not None and abs(lasts(planned - step) - left) < _TOLERANCE * config.max_time:
             return planned
-        return step + max(1, int(steps))
+        return step + max(1, bisect_right(range(1, int(left / one) + 2), left, key=lasts))

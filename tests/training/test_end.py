@@ -77,6 +77,15 @@ def test_a_run_ends_on_time_and_its_schedule_with_it(seconds, make_run, monkeypa
     assert records[-1].lr == pytest.approx(1e-4, rel=0.2)
 
 
+def test_evaluations_may_take_longer_than_what_is_between_them(make_run, monkeypatch) -> None:
+    clock = Clock(monkeypatch)
+    trainer = make_run(max_time=400.0, **SLOW | {"eval_interval": 3})
+    clock.watch(trainer)
+    trainer.fit()
+    assert 0.95 * 400 < clock.now <= 400 + 5
+    assert 140 < trainer.step < 160  # 8 seconds for 3 of them
+
+
 def test_a_machine_that_slows_down_gets_fewer_steps(make_run, monkeypatch) -> None:
     clock = Clock(monkeypatch)
 
