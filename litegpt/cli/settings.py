@@ -85,6 +85,9 @@ class _Append(argparse.Action):
 def _duration(text: str) -> float:
     """Seconds of 90s, 20m or 1h30m; a bare number is seconds."""
     parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
-    if not text or not parts:
+    seconds = 0.0
+    if parts:
+        seconds = sum(float(n) * unit for n, unit in zip(parts.groups(), _UNITS, strict=True) if n)
+    if not seconds:
         raise argparse.ArgumentTypeError(f"{text!r} is no time (allowed: 90s, 20m, 1h30m)")
-    return sum(float(n) * unit for n, unit in zip(parts.groups(), _UNITS, strict=True) if n)
+    return seconds

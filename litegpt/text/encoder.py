@@ -57,14 +57,15 @@ class PieceEncoder:
             data = file.read(piece.end - piece.begin)
         digest.update(data)
         text: str | bytes = data
+        part = ""
         try:
             if self._tokenizer.kind != ByteTokenizer.kind:
                 text = as_text(data, piece.begin)
                 if piece.begin and self._tokenizer.space_first:
                     text = text.removeprefix(" ")  # which encoding puts there again
+            part = f" (in the part that begins at byte {piece.begin})" if piece.begin else ""
             return self._examples.part(text, piece.begin == 0, piece.last)
         except ValueError as error:
-            part = f" (in the part that begins at byte {piece.begin})" if piece.begin else ""
             raise ValueError(f"{piece.path}: {error}{part}") from None
 
     def _of_lines(self, piece: Piece, digest: "hashlib._Hash") -> list[Example]:

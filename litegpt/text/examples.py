@@ -135,13 +135,16 @@ def file_lines(file: Any) -> Iterator[bytes]:
 
 def _parsed(line: bytes) -> Any:
     try:
-        return json.loads(line.removeprefix(b"\xef\xbb\xbf").decode())  # a byte order mark
+        text = line.removeprefix(b"\xef\xbb\xbf").decode()  # a byte order mark
+        return json.loads(text.rstrip("\r\n"))
     except UnicodeDecodeError as error:
         wrong = line[error.start]
         raise ValueError(f"not UTF-8: byte 0x{wrong:02x} at offset {error.start}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    except ValueError as error:
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg}, column {error.pos + 1}") from None
+    except ValueError as error:  # a number of more digits than Python reads
         raise ValueError(f"not JSON ({error})") from None
 
 

@@ -139,6 +139,8 @@ def _size(path: Path) -> int:
 
 def _unfit(path: Path, any_bytes: bool) -> str:
     """Why a file can't be learned from, or nothing."""
+    if path.is_symlink() and not path.exists():
+        return "a link that leads nowhere"
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         return "not a file that can be read twice; write what it gives to one"

@@ -156,5 +156,6 @@ def test_the_time_a_run_may_take(litegpt, text_file, small, tmp_path, refused) -
     assert state["planned_time"] == 1.0
     again = litegpt(*command, "--max-time", "1s")
     assert f"all {state['step']} steps are done" in again.stdout
-    refused(litegpt(*command, "--max-time", "soon"), ["--max-time", "soon", "1h30m"])
+    for words in ("soon", "0s"):
+        refused(litegpt(*command, "--max-time", words), ["--max-time", words, "1h30m"])
     refused(litegpt(*command, "--max-time", "1m", "--max-steps", 5), ["--max-steps", "--max-time"])

@@ -136,7 +136,8 @@ def test_a_template_that_rewrites_the_past_is_refused() -> None:
 
 BAD_LINES: dict[str, tuple[Any, str]] = {
     "not JSON": ("{'text': 1}", "not JSON"),
-    "cut off": ('{"text": "a', "not JSON"),
+    "cut off": ('{"text": "a', "not JSON: Unterminated string starting at, column 10"),
+    "the next line's": ('{"text":', "not JSON: Expecting value, column 9"),
     "a list": ("[1]", "must be a JSON object, not list"),
     "not UTF-8": (b'{"text": "\xff"}', "not UTF-8: byte 0xff at offset 10"),
     "too deep": ("[" * 100_000, "nested too deeply"),

@@ -37,11 +37,13 @@ def names(found: list[Path], folder: Path) -> list[str]:
 
 
 def test_a_folder_is_all_texts_in_it_by_name(folder: Path) -> None:
+    (folder / "below" / "nowhere").symlink_to("absent")
     found, passed_over = find_sources([folder], leave_out=folder / "run")
     assert names(found, folder) == ["a.txt", "b.txt", "below/c.jsonl"]
     assert sorted(names(passed_over, folder)) == [
         "below/empty.jsonl",
         "below/empty.txt",
+        "below/nowhere",
         "below/picture.png",
     ]
     found, _ = find_sources([folder], any_bytes=True, leave_out=folder / "run")
@@ -195,7 +197,8 @@ def test_a_wrong_byte_is_named_by_its_place_in_the_file(
     path.write_bytes(b"To be or not " * 50 + b"\xff" + b" to be" * 50)
     monkeypatch.setattr(sources, "PIECE", 100)
     encoder = PieceEncoder(CharTokenizer("Tobernt "))
-    with pytest.raises(ValueError, match=r"text.txt: not UTF-8: byte 0xff at offset 650 \("):
+    wrong = r"text.txt: not UTF-8: byte 0xff at offset 650 \([^()]*\)$"
+    with pytest.raises(ValueError, match=wrong):
         for piece in pieces(path):
             encoder.encode(piece)
     path.write_text("To be or not to be; " * 50)
