@@ -15,9 +15,9 @@ from litegpt.models.gguf_export import GGUF_DTYPES, save_gguf
 from litegpt.text import load_tokenizer, tokenizer_from_gguf
 from litegpt.text.gguf_entries import gguf_entries
 from litegpt.text.gguf_vocabulary import WHOLE
-from litegpt.text.tokenizer_json import FILE_NAME
+from litegpt.text.tokenizer_json import CONFIG_NAME, FILE_NAME, GENERATION_NAME
 
-_BESIDE = (FILE_NAME, "tokenizer_config.json", "chat_template.jinja")
+_BESIDE = (FILE_NAME, CONFIG_NAME, GENERATION_NAME, "chat_template.jinja")
 _GGUF = ".gguf"
 
 
@@ -89,11 +89,13 @@ def _tokenizer_entries(source: Path, rows: int) -> dict[str, Any]:
 
 def _tokenizer_into(directory: Path, source: Path, entries: dict[str, Any]) -> bool:
     """Writes the tokenizer beside the model; whether there was one."""
-    if "tokenizer.ggml.tokens" in entries or (source.is_file() and WHOLE in entries):
+    if not source.is_file() and (source / FILE_NAME).is_file():
+        for path in (source / name for name in _BESIDE):
+            if path.is_file():
+                shutil.copyfile(path, directory / path.name)
+        return True
+    if "tokenizer.ggml.tokens" in entries or WHOLE in entries:
         plain = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in entries.items()}
         tokenizer_from_gguf(plain).save(directory)
         return True
-    found = [source / name for name in _BESIDE if (source / name).is_file()]
-    for path in found:
-        shutil.copyfile(path, directory / path.name)
-    return bool(found)
+    return False

@@ -17,7 +17,7 @@ LOG, SAMPLES, REPORT = "log.jsonl", "samples.jsonl", "report.html"
 _MODEL = "model.safetensors"
 _FILES = (
     *(LOG, SAMPLES, REPORT, "config.json", _MODEL),
-    *(TOKENS, "tokenizer.json", "tokenizer_config.json"),
+    *(TOKENS, "tokenizer.json", "tokenizer_config.json", "generation_config.json"),
     *(ADAPTER_CONFIG, ADAPTER_WEIGHTS),
 )
 # A run that was killed may have left partials.

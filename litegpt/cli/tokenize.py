@@ -8,9 +8,9 @@ from litegpt.cli.corpus import PATHS_HELP, TOKENIZER_HELP, TOKENS, described, fi
 from litegpt.cli.errors import check_backend
 from litegpt.cli.output import say
 from litegpt.cli.run_directory import check_replaceable
-from litegpt.text.tokenizer_json import CONFIG_NAME, FILE_NAME
+from litegpt.text.tokenizer_json import CONFIG_NAME, FILE_NAME, GENERATION_NAME
 
-_FILES = {TOKENS, FILE_NAME, CONFIG_NAME}
+_FILES = {TOKENS, FILE_NAME, CONFIG_NAME, GENERATION_NAME}
 
 
 def add_parser(verbs: Any) -> None:

@@ -12,7 +12,7 @@ from litegpt.text import SubwordTokenizer
 from litegpt.text.encoder import texts
 from litegpt.text.sources import find_sources
 
-_FILES = {"tokenizer.json", "tokenizer_config.json"}
+_FILES = {"tokenizer.json", "tokenizer_config.json", "generation_config.json"}
 
 
 def add_parser(verbs: Any) -> None:

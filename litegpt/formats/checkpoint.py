@@ -19,6 +19,7 @@ CONFIG = "config.json"
 _BESIDE = (
     "tokenizer.json",
     "tokenizer_config.json",
+    "generation_config.json",
     "log.jsonl",
     "samples.jsonl",
     "report.html",

@@ -8,7 +8,14 @@ from litegpt.text.byte import ByteTokenizer
 from litegpt.text.char import CharTokenizer
 from litegpt.text.subword import SubwordTokenizer
 from litegpt.text.tokenizer import Tokenizer
-from litegpt.text.tokenizer_json import CONFIG_NAME, EOS_IDS, FILE_NAME, read_bounded, read_object
+from litegpt.text.tokenizer_json import (
+    CONFIG_NAME,
+    EOS_IDS,
+    FILE_NAME,
+    GENERATION_NAME,
+    read_bounded,
+    read_object,
+)
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {t.kind: t for t in (CharTokenizer, ByteTokenizer)}
 
@@ -68,9 +75,8 @@ def _end_ids(directory: Path, tokenizer: SubwordTokenizer) -> list[int]:
     found = list(tokenizer.eos_ids)
     for name, field in (
         (CONFIG_NAME, "eos_token"),
-        (CONFIG_NAME, EOS_IDS),
-        ("generation_config.json", "eos_token_id"),
-        ("config.json", "eos_token_id"),
+        (GENERATION_NAME, EOS_IDS),
+        ("config.json", EOS_IDS),
     ):
         content = _beside(directory / name)
         said = content.get(field)

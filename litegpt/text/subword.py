@@ -13,7 +13,13 @@ from litegpt.text.byte import byte_alphabet
 from litegpt.text.extras import import_extra
 from litegpt.text.sentencepiece import SPACE
 from litegpt.text.tokenizer import Tokenizer, as_text, refuse_surrogate
-from litegpt.text.tokenizer_json import CONFIG_NAME, EOS_IDS, FILE_NAME, write_objects
+from litegpt.text.tokenizer_json import (
+    CONFIG_NAME,
+    EOS_IDS,
+    FILE_NAME,
+    GENERATION_NAME,
+    write_objects,
+)
 
 END_OF_TEXT = "<|endoftext|>"  # between documents; GPT-2's word for it
 _TRAINED_AT_ONCE = 1 << 20  # characters
@@ -128,16 +134,17 @@ class SubwordTokenizer(Tokenizer):
         return json.loads(self.backend.to_str())
 
     def save(self, directory: str | Path) -> None:
-        """Writes tokenizer.json and tokenizer_config.json, as transformers reads them too."""
+        """Writes tokenizer.json and, as transformers reads them too, what is said beside it."""
         config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
         if self.eos_ids:
             config["eos_token"] = self.backend.id_to_token(self.eos_ids[0])
-            config[EOS_IDS] = list(self.eos_ids)
         if len(self.prefix) == 1:
             config["bos_token"] = self.backend.id_to_token(self.prefix[0])
         if self.chat_template is not None:
             config["chat_template"] = self.chat_template
-        write_objects(directory, {FILE_NAME: self.to_json(), CONFIG_NAME: config})
+        generation = {EOS_IDS: list(self.eos_ids) or None}
+        files = {FILE_NAME: self.to_json(), CONFIG_NAME: config, GENERATION_NAME: generation}
+        write_objects(directory, files)
 
     def encode(self, text: str | bytes) -> np.ndarray:
         text = as_text(text)

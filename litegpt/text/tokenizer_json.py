@@ -11,7 +11,8 @@ from typing import Any
 
 FILE_NAME = "tokenizer.json"
 CONFIG_NAME = "tokenizer_config.json"  # what a model expects around the text
-EOS_IDS = "litegpt_eos_ids"  # there: all ids that end a text, of which others know one
+GENERATION_NAME = "generation_config.json"  # all ids that end a text
+EOS_IDS = "eos_token_id"  # there
 _LARGEST = 64 * 2**20  # bytes; the largest vocabularies in use take some 30 MB
 
 _FRAME: dict[str, Any] = {

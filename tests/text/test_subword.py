@@ -167,7 +167,13 @@ def test_training_stops_when_there_is_nothing_left_to_merge() -> None:
 def test_save_and_load(small, tmp_path) -> None:
     before = SubwordTokenizer(small.backend, [0, 7], "{{ messages }}")
     before.save(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"tokenizer.json", "tokenizer_config.json"}
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+    }
+    said = json.loads((tmp_path / "generation_config.json").read_text())
+    assert said == {"eos_token_id": [0, 7]}  # where transformers' generate ends, too
     after = load_tokenizer(tmp_path)
     assert isinstance(after, SubwordTokenizer)
     assert after.encode(EVERYTHING).tolist() == small.encode(EVERYTHING).tolist()
