@@ -273,6 +273,8 @@ def _read(config: "GPTConfig", directory: Path) -> dict[_Projection, LowRank]:
             raise fields.refuse(name, "absent: that kind of adapter isn't read")
     fields.choice("bias", {"none": "none"}, "none")
     alpha, dropout = fields.number("lora_alpha", 8), fields.number("lora_dropout", 0.0)
+    if dropout < 0:
+        raise fields.refuse("lora_dropout", "a probability from 0 to 1")
     rank_stabilized = fields.flag("use_rslora", False)
     file = SafetensorsFile(directory / ADAPTER_WEIGHTS)
     expected: dict[str, tuple[int, ...]] = {}
@@ -281,7 +283,8 @@ def _read(config: "GPTConfig", directory: Path) -> dict[_Projection, LowRank]:
         a, b = _tensor_names(projection)
         if a not in file.shapes and b not in file.shapes:
             continue
-        r = file.shapes.get(a, (fields.integer("r", 8),))[0]
+        shape = file.shapes.get(a, ())
+        r = shape[0] if len(shape) == 2 and shape[0] else fields.integer("r", 8)
         expected |= {a: (r, projection.inputs), b: (projection.outputs, r)}
         found[projection] = a, b, r
     check_tensors(file, expected, {})

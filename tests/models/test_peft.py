@@ -201,6 +201,7 @@ def test_targets_mean_no_other_layers(make_model: Make, tmp_path: Path) -> None:
     ({"bias": "all"}, "bias must be one of 'none'"),
     ({"modules_to_save": ["lm_head"]}, "modules_to_save must be absent"),
     ({"lora_alpha": "much"}, "lora_alpha must be a finite number"),
+    ({"lora_dropout": -1}, "lora_dropout must be a probability from 0 to 1, not -1"),
 ])  # fmt: skip
 def test_other_kinds_of_adapters(
     make_model: Make, changes: dict[str, Any], said: str, tmp_path: Path
@@ -227,6 +228,13 @@ def test_tensors_that_do_not_fit(make_model: Make, tmp_path: Path) -> None:
     with pytest.raises(ModelFormatError, match=said) as raised:
         load_lora(make_model("llama"), tmp_path)
     assert f"{name}.lora_B.weight has shape (5, 3)" in str(raised.value)
+    a = f"{name}.lora_A.weight"
+    save_file(tensors | {a: np.zeros((0, 32), np.float32)}, file)
+    with pytest.raises(ModelFormatError, match=r"lora_A.weight has shape \(0, 32\), not \(3, 32\)"):
+        load_lora(make_model("llama"), tmp_path)
+    save_file(tensors | {a: np.array(1, np.float32)}, file)
+    with pytest.raises(ModelFormatError, match=r"lora_A.weight has shape \(\), not \(3, 32\)"):
+        load_lora(make_model("llama"), tmp_path)
     with pytest.raises(ModelFormatError, match=r"unexpected .*q_proj"):
         save_file(tensors, file)
         load_lora(make_model("gpt2"), tmp_path)
