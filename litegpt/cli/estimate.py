@@ -30,7 +30,7 @@ def add_parser(verbs: Any) -> None:
         help="say what a model takes to train and to run",
         description="Parameters, memory for training and for generation (computed), tokens per "
         "second (measured here, for some seconds), and the time that a run of --max-steps would "
-        "take. What doesn't fit into memory isn't measured.",
+        "take, or the steps that fit into --max-time. What doesn't fit into memory isn't measured.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"--max-seq-len must be from 1 to the model's {model.max_seq_len}, not {length}"
         )
     parameters, generation = model.get_num_parameters(), generation_memory(model, length)
-    _adapt(model, lora, arguments)
+    _adapt(model, lora, config, arguments)
     training = memory_of_run(model, length, config)
     facts: dict[str, Any] = {
         "parameters": parameters,
@@ -76,11 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
     if max(training.total, generation.total) <= there:
         model = _model(arguments, lora is not None, config.seed)
         speed = _generation_speed(model, length)
-        _adapt(model, lora, arguments)
+        _adapt(model, lora, config, arguments)
         facts["training"] |= _training_speed(model, length, config)
     else:
         speed = None
-        facts["training"] |= {"tokens_per_s": None, "seconds": None}
+        facts["training"] |= {"tokens_per_s": None, "steps": None, "seconds": None}
     facts["generation"]["tokens_per_s"] = speed
     if arguments.json:
         say(json.dumps(facts, indent=2))
@@ -103,12 +103,14 @@ def _model(arguments: argparse.Namespace, quantised: bool, seed: int | None) -> 
         return GPTModel.from_config(replace(shape, init_std=std), seed=seed)
 
 
-def _adapt(model: GPTModel, lora: LoRAConfig | None, arguments: argparse.Namespace) -> None:
+def _adapt(
+    model: GPTModel, lora: LoRAConfig | None, config: TrainConfig, arguments: argparse.Namespace
+) -> None:
     """What the flags want to be trained."""
     with bad_values(flags=arguments):
         if lora is not None:
             add_lora(model, lora, seed=0)
-        model.freeze(*arguments.freeze)
+        config.freeze_in(model)
 
 
 def _generation_speed(model: GPTModel, length: int) -> float | None:
@@ -123,15 +125,16 @@ def _generation_speed(model: GPTModel, length: int) -> float | None:
 
 
 def _training_speed(model: GPTModel, length: int, config: TrainConfig) -> dict[str, float]:
-    """Tokens per second, and the seconds that the run's take."""
+    """Tokens per second, the run's steps, and the seconds that they take."""
     ids = np.random.default_rng(0).integers(0, model.vocab_size, (config.batch_size, length))
     speed = ids.size / seconds_of_batch(model, (ids, ids), config, _SECONDS)
-    return {"tokens_per_s": speed, "seconds": _tokens(length, config) / speed}
+    of_step = _tokens_of_step(length, config)
+    steps = int(config.max_time * speed / of_step) if config.max_time else config.max_steps
+    return {"tokens_per_s": speed, "steps": steps, "seconds": steps * of_step / speed}
 
 
-def _tokens(length: int, config: TrainConfig) -> int:
-    """That the run reads."""
-    return config.batch_size * config.accumulate * length * config.max_steps
+def _tokens_of_step(length: int, config: TrainConfig) -> int:
+    return config.batch_size * config.accumulate * length
 
 
 def _tell(facts: dict[str, Any], length: int, config: TrainConfig) -> None:
@@ -151,9 +154,15 @@ def _tell(facts: dict[str, Any], length: int, config: TrainConfig) -> None:
     if generation["tokens_per_s"]:
         say(f"generation: {generation['tokens_per_s']:,.1f} tokens/s")
     if training["tokens_per_s"]:
+        tokens = training["steps"] * _tokens_of_step(length, config)
+        run = f"{training['steps']:,} steps ({tokens:,} tokens)"
         say(
-            f"training: {training['tokens_per_s']:,.0f} tokens/s, so {config.max_steps:,} steps "
-            f"({_tokens(length, config):,} tokens) take about {clock(training['seconds'])}"
+            f"training: {training['tokens_per_s']:,.0f} tokens/s, so "
+            + (
+                f"about {run} fit into {clock(config.max_time)}"
+                if config.max_time
+                else f"{run} take about {clock(training['seconds'])}"
+            )
         )
     else:
         say("training: doesn't fit into memory; fewer rows, --recompute or --lora take less")

@@ -94,6 +94,12 @@ def run(arguments: argparse.Namespace, team: Alone) -> int:
                 "adapters beside them"
             )
         arguments.dtype = "float32"
+    elif hasattr(arguments, "adapter"):
+        raise InputError(
+            "--adapter with --lora would train adapters for a model that no file holds; write it "
+            f"with `litegpt convert {arguments.model} DIR --merge {arguments.adapter}`, and train "
+            "adapters for DIR"
+        )
     base = load_to_train(arguments)
     window = _window(arguments, base.model)
     sources = find(arguments.paths, base.tokenizer, arguments.out)
@@ -102,10 +108,10 @@ def run(arguments: argparse.Namespace, team: Alone) -> int:
             add_lora(base.model, lora, seed=arguments.seed)
     with prepared(arguments, team, sources, window) as (documents, data):
         config = _complete(arguments, math.ceil(data.rows / team.size))
-        say(described(sources, documents))
         with bad_values(flags=arguments):
             kept = None if team.rank else _checkpoints(arguments, base)
             trainer = Trainer(base.model, data, config, checkpoints=kept, ranks=team)
+        say(described(sources, documents))
         _foretell(trainer, data)
         say(f"before training: validation loss {trainer.evaluate():.4f}")
         return run_training(trainer, arguments, base.tokenizer, _generate_flags(arguments))

@@ -78,13 +78,14 @@ def run(arguments: argparse.Namespace, team: Alone) -> int:
 
     checkpoints = Checkpoints(arguments.out, replace=arguments.restart, save_model=save)
     with prepared(arguments, team, sources, arguments.max_seq_len) as (documents, data):
+        kept = None if team.rank else checkpoints
+        with bad_values(flags=arguments):
+            trainer = Trainer(model, data, config, checkpoints=kept, ranks=team)
         together = f"; {team.size} ranks" if team.size > 1 else ""
         say(
             f"{described(sources, documents)}; "
             f"model: {model.get_num_parameters():,} parameters{together}"
         )
-        kept = None if team.rank else checkpoints
-        trainer = Trainer(model, data, config, checkpoints=kept, ranks=team)
         return run_training(trainer, arguments, tokenizer)
 
 

@@ -6,6 +6,7 @@ from math import inf
 
 import numpy as np
 
+from litegpt.nn.module import Module
 from litegpt.training.optimizers import OPTIMIZERS
 from litegpt.training.schedule import SCHEDULES
 
@@ -87,6 +88,12 @@ class TrainConfig:
                 f"min_learning_rate {self.min_learning_rate} must not be above "
                 f"learning_rate {self.learning_rate}"
             )
+
+    def freeze_in(self, model: Module) -> None:
+        """Freezes the parameters that `freeze` names; ValueError if that leaves none to train."""
+        model.freeze(*self.freeze)
+        if self.freeze and not any(parameter.trainable for parameter in model.parameters()):
+            raise ValueError(f"freeze {', '.join(self.freeze)} leaves no parameter to train")
 
 
 _LEAST = dict.fromkeys(

@@ -52,7 +52,7 @@ class Trainer:
         self.checkpoints = checkpoints
         if config.on_spike == "rollback" and checkpoints is None and self.ranks.rank == 0:
             raise ValueError("on_spike 'rollback' needs checkpoints to go back to")
-        model.freeze(*config.freeze)
+        config.freeze_in(model)
         self.optimizer = OPTIMIZERS[config.optimizer](model.named_parameters(), config)
         self.state = RunState()
         self.records: list[Record] = []

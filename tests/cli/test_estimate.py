@@ -40,6 +40,10 @@ def test_a_directory_and_its_configuration(litegpt: Callable, model: Path) -> No
     assert done.returncode == 0, done.stderr
     for said in (f"parameters: {parameters:,}", "tokens/s", "100 steps (6,400 tokens)"):
         assert said in done.stdout
+    timed = litegpt("estimate", model, "--batch-size", 2, "--max-time", "1m", "--json")
+    training = json.loads(timed.stdout)["training"]
+    assert training["steps"] == int(60 * training["tokens_per_s"] / 64)
+    assert training["seconds"] == pytest.approx(60, rel=0.01)
 
 
 def test_adapters_over_a_gguf_file(litegpt: Callable, model: Path) -> None:
@@ -67,6 +71,7 @@ def test_mistakes(litegpt: Callable, refused: Callable, model: Path) -> None:
     refused(litegpt("estimate", model / "other"), [str(model / "other")])
     for flags, named in (
         (("--lora", "--lora-targets", "nothing"), ["no dense layer is called 'nothing'", "q_proj"]),
+        (("--freeze", "*"), ["freeze * leaves no parameter to train"]),
         (("--max-seq-len", 33), ["--max-seq-len must be from 1 to the model's 32, not 33"]),
     ):
         refused(litegpt("estimate", model, *flags), named)

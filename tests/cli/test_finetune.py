@@ -95,6 +95,8 @@ def test_mistakes(
         (wrong, (), [f"{wrong}: line 2", '"prompt" must be a text']),
         (examples, ("--dtype", "q8"), ["--dtype q8 keeps weights that can't be trained"]),
         (examples, ("--lora-alpha", 2), ["--lora-alpha is for --lora"]),
+        (examples, ("--lora", "--adapter", "a"), ["--adapter with --lora", "--merge a"]),
+        (examples, ("--freeze", "*"), ["freeze * leaves no parameter to train"]),
         (examples, ("--max-seq-len", 9), ["--max-seq-len must be from 1 to the model's 8, not 9"]),
     ):  # fmt: skip
         refused(litegpt("finetune", data, *flags, *more), named)
