@@ -7,6 +7,7 @@ extern const lg_kernels lg_baseline;
 
 static const lg_kernels *ladder[4];
 static int rungs;
+static int multiplies_bfloat16;
 
 #if defined(__x86_64__)
 
@@ -24,6 +25,7 @@ enum {
     LEAF7B_AVX2 = 1 << 5,
     LEAF7B_AVX512 = 1 << 16 | 1 << 17 | 1 << 30 | (int)(1u << 31), /* F, DQ, BW, VL */
     LEAF7C_VNNI = 1 << 11,
+    LEAF7_1A_BF16 = 1 << 5, /* of subleaf 1 */
     XCR0_AVX = 0x6,
     XCR0_AVX512 = 0xE6
 };
@@ -47,7 +49,10 @@ static void find_rungs(void) {
     if ((saved & XCR0_AVX512) != XCR0_AVX512) return;
     if ((b & (unsigned)LEAF7B_AVX512) != (unsigned)LEAF7B_AVX512) return;
     ladder[rungs++] = &lg_avx512;
-    if (c & LEAF7C_VNNI) ladder[rungs++] = &lg_avx512vnni;
+    if (!(c & LEAF7C_VNNI)) return;
+    ladder[rungs++] = &lg_avx512vnni;
+    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d))
+        multiplies_bfloat16 = (a & LEAF7_1A_BF16) != 0;
 }
 
 #elif defined(__aarch64__)
@@ -73,3 +78,5 @@ int lg_backend_count(void) {
 }
 
 const lg_kernels *lg_backend(int index) { return ladder[index]; }
+
+int lg_multiplies_bfloat16(void) { return multiplies_bfloat16; }

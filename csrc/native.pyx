@@ -13,6 +13,7 @@ from libc.math cimport sqrt
 import numpy as np
 
 from litegpt.kernels.reference.embedding import check_ids
+from litegpt.kernels.reference.linear import check_precision
 from litegpt.kernels.reference.loss import kept_targets
 from litegpt.kernels.reference.quantized import check_weights, packed_shape
 from litegpt.kernels.reference.rotary import check_positions
@@ -41,6 +42,7 @@ cdef extern from "Python.h":
 
 cdef extern from "roster.h" nogil:
     int LG_NONE, LG_GELU, LG_GELU_ERF, LG_RELU
+    int LG_FLOAT32, LG_BFLOAT16
     ctypedef struct lg_heads:
         float *data
         size batch, time, head
@@ -78,7 +80,7 @@ cdef extern from "roster.h" nogil:
                                 const float *, size, size, float *, float *) noexcept nogil
         int (*rotary)(lg_heads, const float *, const float *, const int64_t *, size, size, size,
                       size, size, float, float *) noexcept nogil
-        int (*linear)(const float *, const float *, int, lg_finish, size, size, size,
+        int (*linear)(const float *, const float *, int, lg_finish, int, size, size, size,
                       float *) noexcept nogil
         int (*linear_packed)(const float *, const float *, lg_finish, size, size, size,
                              float *) noexcept nogil
@@ -89,8 +91,8 @@ cdef extern from "roster.h" nogil:
                                 float *) noexcept nogil
         int (*embedding_quantized)(const int64_t *, const uint8_t *, int, size, size, size,
                                    float *) noexcept nogil
-        int (*linear_backward)(const float *, const float *, const float *, int, size, size, size,
-                               int, float *, float *, float *) noexcept nogil
+        int (*linear_backward)(const float *, const float *, const float *, int, int, size, size,
+                               size, int, float *, float *, float *) noexcept nogil
         int (*matmul)(const float *, const float *, int, int, size, size, size, size,
                       float *) noexcept nogil
         int (*embedding)(const int64_t *, const float *, size, size, size, float *) noexcept nogil
@@ -127,6 +129,7 @@ cdef extern from "roster.h" nogil:
         int (*probe_multiply_codes)(const float *, int, size, float *, double *) noexcept nogil
     int lg_backend_count()
     const lg_kernels *lg_backend(int index)
+    int lg_multiplies_bfloat16()
 
 cdef const lg_kernels *chosen = lg_backend(lg_backend_count() - 1)
 
@@ -142,6 +145,11 @@ def select(str name):
     """Puts a rung to use; the name is one of backends()."""
     global chosen
     chosen = lg_backend(backends().index(name))
+
+
+def multiplies_bfloat16():
+    """Whether the rung in use has an instruction for products of bfloat16."""
+    return bool(chosen == lg_backend(lg_backend_count() - 1) and lg_multiplies_bfloat16())
 
 
 def num_threads():

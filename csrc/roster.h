@@ -73,8 +73,8 @@ typedef struct {
                          float *dx))                                                               \
     K(rotary, (lg_heads x, const float *cos, const float *sin, const int64_t *offsets, lg_size B,  \
                lg_size T, lg_size H, lg_size D, lg_size half, float direction, float *y))          \
-    K(linear, (const float *x, const float *weight, int transposed, lg_finish finish, lg_size M,   \
-               lg_size K, lg_size N, float *y))                                                    \
+    K(linear, (const float *x, const float *weight, int transposed, lg_finish finish,              \
+               int precision, lg_size M, lg_size K, lg_size N, float *y))                          \
     K(linear_packed, (const float *x, const float *packed, lg_finish finish, lg_size M, lg_size K, \
                       lg_size N, float *y))                                                        \
     K(pack_linear, (const float *weight, int transposed, lg_size K, lg_size N, float *packed))     \
@@ -87,8 +87,8 @@ typedef struct {
     K(embedding_quantized, (const int64_t *ids, const uint8_t *packed, int format, lg_size count,  \
                             lg_size V, lg_size C, float *y))                                       \
     K(linear_backward, (const float *dy, const float *x, const float *weight, int transposed,      \
-                        lg_size M, lg_size K, lg_size N, int accumulate, float *dweight,           \
-                        float *dbias, float *dx))                                                  \
+                        int precision, lg_size M, lg_size K, lg_size N, int accumulate,            \
+                        float *dweight, float *dbias, float *dx))                                  \
     K(matmul, (const float *a, const float *b, int transpose_a, int transpose_b, lg_size batch,    \
                lg_size M, lg_size K, lg_size N, float *c))                                         \
     K(embedding, (const int64_t *ids, const float *table, lg_size count, lg_size V, lg_size C,     \
@@ -138,8 +138,10 @@ typedef struct {
 } lg_kernels;
 #undef LG_FIELD
 
-/* dispatch.c: the tables that this processor can run, slowest first. */
+/* dispatch.c: the tables that this processor can run, slowest first; and whether it multiplies
+   numbers in bfloat16, which the last of them then does (kernels/pairs.h). */
 int lg_backend_count(void);
 const lg_kernels *lg_backend(int index);
+int lg_multiplies_bfloat16(void);
 
 #endif

@@ -68,6 +68,21 @@ INLINE vf fma_vf(vf a, vf b, vf c) {
 #endif
 }
 
+/* Numbers of 16 bits (bfloat16), two to a lane: sum + high(a) * high(b) + low(a) * low(b), in this
+   order, each fused; subnormals among them count as zeros, and so do sums that are subnormal. Only
+   some processors with the 8-bit dot products have this instruction, and dispatch.c asks: so it is
+   written as such, for compilers mustn't use its like anywhere else in the unit. */
+#if defined(LG_VNNI)
+enum { HAS_PAIRS = 1 };
+INLINE vf fma_pairs_vf(vf a, vf b, vf sum) {
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
+    return sum;
+}
+#else
+enum { HAS_PAIRS = 0 };
+INLINE vf fma_pairs_vf(vf a, vf b, vf sum) { return fma_vf(a, b, sum); } /* is never called */
+#endif
+
 /* The larger and the smaller; a NaN in b comes through, one in a need not. */
 INLINE vf max_vf(vf a, vf b) {
 #if defined(LG_AVX512)

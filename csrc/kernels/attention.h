@@ -26,8 +26,8 @@ typedef struct {
 } lg_head;
 
 /* Weights and scores stand in blocks of KEY_BLOCK columns; read by rows, and transposed. */
-TILE(tile_block, KEY_BLOCK, 1)
-TILE(tile_block_transposed, 1, KEY_BLOCK)
+TILE(tile_block, 0, KEY_BLOCK, 1)
+TILE(tile_block_transposed, 0, 1, KEY_BLOCK)
 
 /* What is left of add_rows where D isn't a multiple of 32. */
 INLINE void add_rows_edge(lg_size n, int accumulate, lg_size count, lg_matrix weights,

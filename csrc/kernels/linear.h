@@ -1,12 +1,13 @@
 /* Dense layers forward and backward, and batched products. */
 #include "linear_few.h"
 
-static int linear(const float *x, const float *weight, int transposed, lg_finish finish, lg_size M,
-                  lg_size K, lg_size N, float *y) {
+static int linear(const float *x, const float *weight, int transposed, lg_finish finish,
+                  int precision, lg_size M, lg_size K, lg_size N, float *y) {
     return product((lg_product){.a = {x, K, 1},
                                 .b = weight,
                                 .b_row = transposed ? 1 : N,
                                 .b_column = transposed ? K : 1,
+                                .rounds = precision == LG_BFLOAT16,
                                 .M = M,
                                 .K = K,
                                 .N = N,
@@ -76,13 +77,15 @@ static int column_sums(void *context, ptrdiff_t begin, ptrdiff_t end) {
 }
 
 static int linear_backward(const float *dy, const float *x, const float *weight, int transposed,
-                           lg_size M, lg_size K, lg_size N, int accumulate, float *dweight,
-                           float *dbias, float *dx) {
+                           int precision, lg_size M, lg_size K, lg_size N, int accumulate,
+                           float *dweight, float *dbias, float *dx) {
+    const int rounds = precision == LG_BFLOAT16;
     /* dx (M, K) = dy (M, N) * weight^T */
     int status = product((lg_product){.a = {dy, N, 1},
                                       .b = weight,
                                       .b_row = transposed ? K : 1,
                                       .b_column = transposed ? 1 : N,
+                                      .rounds = rounds,
                                       .M = M,
                                       .K = N,
                                       .N = K,
@@ -101,6 +104,7 @@ static int linear_backward(const float *dy, const float *x, const float *weight,
                                 .b_row = columns,
                                 .b_column = 1,
                                 .accumulate = accumulate,
+                                .rounds = rounds,
                                 .M = rows,
                                 .K = M,
                                 .N = columns,

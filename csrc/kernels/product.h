@@ -4,12 +4,12 @@
 
 #include <stdatomic.h>
 
-#include "../vmath.h"
+#include "finish.h"
 #include "half.h"
-#include "tile.h"
+#include "pairs.h"
 
 enum {
-    K_BLOCK = 768,         /* terms that are added in one go: rows of a panel, values of a strip */
+    K_BLOCK = 768,         /* words that are added in one go: rows of a panel, values of a strip */
     BLOCK_FLOATS = 196608, /* of an operand that stays in the second-level cache meanwhile */
     NEAR = 640,            /* distance of rows up to which caches do without packed strips, */
     NEAR_COLUMN = 400,     /* and of columns */
@@ -17,68 +17,28 @@ enum {
 };
 
 /* c (M, N) (+)= a (M, K) * b (K, N), then finish. b comes packed (pack_linear), packed in a format
-   of 16 bits, or with strides. */
+   of 16 bits, or with strides; in the last case both may be rounded to bfloat16. */
 typedef struct {
     lg_matrix a;
     const float *b;
     const uint8_t *halves; /* b in `format` */
     lg_size b_row, b_column;
-    int packed, format, accumulate;
+    int packed, format, accumulate, rounds;
     lg_size M, K, N;
     lg_finish finish;
     float *c;
 
     /* the part that is under way */
+    int pairs;              /* words hold two terms each, else one */
     lg_size k, depth;       /* terms [k, k + depth) */
+    lg_size words;          /* that these make */
     lg_size panel, panels;  /* these panels of columns */
     lg_size rows_per_block; /* by columns: rows are shared out in such blocks */
     uint64_t number;        /* no other part has it */
 } lg_product;
 
-/* activation(y + bias) + residual on `count` outputs from (row, column) on. */
-INLINE vf finish_vf(vf y, vf bias, vf residual, int activation) {
-    y += bias;
-    if (activation == LG_GELU) y = gelu_vf(y);
-    else if (activation == LG_GELU_ERF) y = gelu_erf_vf(y);
-    else if (activation == LG_RELU) y = relu_vf(y);
-    return y + residual;
-}
-
-/* y (rows, columns), from (row, column) on, = the finished outputs `from`; activation is a constant
-   wherever this is inlined. */
-INLINE void finish_rows(const int activation, const lg_finish *f, lg_size N, lg_size row, int rows,
-                        lg_size column, lg_size columns, const float *from, lg_size from_row,
-                        float *y) {
-    const vf zero = splat(-0.0f); /* the neutral element of addition, sign included */
-    const float *bias = f->bias ? f->bias + column : NULL;
-    for (int r = 0; r < rows; r++, from += from_row, y += N) {
-        const float *residual = f->residual ? f->residual + (row + r) * N + column : NULL;
-        FOR_VECTORS(columns, i,
-                    store(y + i, finish_vf(load(from + i), bias ? load(bias + i) : zero,
-                                           residual ? load(residual + i) : zero, activation)),
-                    store_part(y + i,
-                               finish_vf(load_part(from + i, left, 0),
-                                         bias ? load_part(bias + i, left, 0) : zero,
-                                         residual ? load_part(residual + i, left, 0) : zero,
-                                         activation),
-                               left));
-    }
-}
-
-#define FINISH_CASE(activation)                                                                 \
-    case activation:                                                                            \
-        finish_rows(activation, f, N, row, rows, column, columns, from, from_row, y);           \
-        break;
-
-static void finish_tile(const lg_finish *f, lg_size N, lg_size row, int rows, lg_size column,
-                        lg_size columns, const float *from, lg_size from_row, float *y) {
-    switch (f->activation) {
-        FINISH_CASE(LG_NONE) FINISH_CASE(LG_GELU) FINISH_CASE(LG_GELU_ERF) FINISH_CASE(LG_RELU)
-    }
-}
-
-INLINE int has_finish(const lg_finish *f) {
-    return f->bias || f->residual || f->activation != LG_NONE;
+INLINE lg_size words_of(const lg_product *p, lg_size terms) {
+    return p->pairs ? (terms + 1) / 2 : terms;
 }
 
 /* One tile: rows from `row` on, the columns of one panel. `strip` holds the rows packed, or is NULL;
@@ -108,7 +68,9 @@ INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size pan
             memcpy(tile + r * PANEL, c + r * p->N, sizeof(float) * (size_t)columns);
         }
     }
-    if (strip) {
+    if (HAS_PAIRS && p->pairs) {
+        tile_pairs(rows, accumulate, p->words, strip, b, PANEL, out, out_row);
+    } else if (strip) {
         tile_strip(rows, accumulate, p->depth, strip, b, PANEL, out, out_row);
     } else {
         const float *a = p->a.data + row * p->a.row + p->k * p->a.column;
@@ -122,21 +84,32 @@ INLINE void product_tile(const lg_product *p, lg_size row, int rows, lg_size pan
 }
 
 /* Whether a's rows are to be packed by strips. */
-INLINE int is_far(const lg_product *p) { return p->a.row > NEAR || p->a.column > NEAR_COLUMN; }
+INLINE int is_far(const lg_product *p) {
+    return p->rounds || p->a.row > NEAR || p->a.column > NEAR_COLUMN;
+}
 
 /* The part's rows of a from `row` on, as a strip. */
 INLINE void product_strip(const lg_product *p, lg_size row, float *strip) {
     const lg_matrix a = {p->a.data + row * p->a.row + p->k * p->a.column, p->a.row, p->a.column};
-    pack_strip(a, at_most(p->M - row, TILE_ROWS), p->depth, strip);
+    const int rows = at_most(p->M - row, TILE_ROWS);
+    if (p->rounds)
+        pack_rounded(p->pairs, a.data, a.row, a.column, rows, TILE_ROWS, p->depth, strip);
+    else
+        pack_strip(a, rows, p->depth, strip);
 }
 
-/* The part's terms of one panel of b, as floats. */
-INLINE void product_panel(const lg_product *p, lg_size panel, float *floats) {
-    if (p->halves)
-        widen(p->format, p->halves + 2 * (panel * p->K + p->k) * PANEL, p->depth * PANEL, floats);
+/* The part's terms of one panel of b. */
+INLINE void product_panel(const lg_product *p, lg_size panel, float *words) {
+    if (p->halves) {
+        widen(p->format, p->halves + 2 * (panel * p->K + p->k) * PANEL, p->depth * PANEL, words);
+        return;
+    }
+    const float *b = p->b + p->k * p->b_row + panel * PANEL * p->b_column;
+    const int columns = at_most(p->N - panel * PANEL, PANEL);
+    if (p->rounds)
+        pack_rounded(p->pairs, b, p->b_column, p->b_row, columns, PANEL, p->depth, words);
     else
-        pack_panel(p->b + p->k * p->b_row + panel * PANEL * p->b_column, p->b_row, p->b_column,
-                   p->depth, at_most(p->N - panel * PANEL, PANEL), floats);
+        pack_panel(b, p->b_row, p->b_column, p->depth, columns, words);
 }
 
 /* Threads pack what they share each for themselves: what another has packed would come from that
@@ -157,7 +130,7 @@ INLINE void part_panels(const lg_product *p, float *panels) {
     static _Thread_local uint64_t number;
     if (number == p->number) return;
     for (lg_size i = 0; i < p->panels; i++)
-        product_panel(p, p->panel + i, panels + i * PANEL * p->depth);
+        product_panel(p, p->panel + i, panels + i * PANEL * p->words);
     number = p->number;
 }
 
@@ -166,13 +139,13 @@ INLINE uint64_t new_part(void) {
     return 1 + atomic_fetch_add_explicit(&parts, 1, memory_order_relaxed);
 }
 
-/* The terms [k, k + depth) of the part of one panel of b, as floats. */
+/* The terms [k, k + depth) of the part of one panel of b, to their place in it; k is even. */
 INLINE void product_panel_slice(const lg_product *p, lg_size panel, lg_size k, lg_size depth,
-                                float *floats) {
+                                float *words) {
     lg_product slice = *p;
     slice.k += k;
     slice.depth = depth;
-    product_panel(&slice, panel, floats + k * PANEL);
+    product_panel(&slice, panel, words + words_of(p, k) * PANEL);
 }
 
 /* Asks for the memory that product_panel_slice will read. */
@@ -211,10 +184,10 @@ INLINE void prefetch_input(const lg_product *p, lg_size row, lg_size share, lg_s
    next is packed, slice by slice, so that memory is read while the processor multiplies. */
 static int product_columns_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const lg_product *p = context;
-    const int many = p->M >= 2 * TILE_ROWS, far = many && is_far(p);
+    const int many = p->M >= 2 * TILE_ROWS, far = p->rounds || (many && is_far(p));
     const int packs = !p->packed || p->halves; /* 16 bits are widened once for all rows */
     const lg_size room = packs ? K_BLOCK * PANEL : 0;
-    const lg_size strips_size = far ? p->rows_per_block * p->depth : 0;
+    const lg_size strips_size = far ? p->rows_per_block * p->words : 0;
     float *strips = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * (size_t)(strips_size + 2 * room));
     if (strips == NULL) return LG_NO_MEMORY;
     float *rooms = strips + strips_size; /* of the panel under work and of the next, in turn */
@@ -228,16 +201,16 @@ static int product_columns_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
         const float *b = rooms + (i - begin) % 2 * room;
         float *next_b = rooms + (i - begin + 1) % 2 * room;
         if (!packs) b = p->b + (panel * p->K + p->k) * PANEL;
-        const int meets = many && meets_block(p, first);
+        const int meets = (many || far) && meets_block(p, first);
         lg_size k = packs && i + 1 < end ? 0 : p->depth; /* so far of the next panel */
         for (lg_size row = first; row < last; row += TILE_ROWS) {
             const lg_size depth = p->depth - k < slice ? p->depth - k : slice;
             if (depth) prefetch_panel_slice(p, next, k, depth);
             if (many) prefetch_output(p, row + TILE_ROWS, panel);
             if (meets) prefetch_input(p, row + TILE_ROWS, 0, 1);
-            if (meets && far) product_strip(p, row, strips + (row - first) * p->depth);
+            if (meets && far) product_strip(p, row, strips + (row - first) * p->words);
             product_tile(p, row, at_most(last - row, TILE_ROWS), panel,
-                         far ? strips + (row - first) * p->depth : NULL, b);
+                         far ? strips + (row - first) * p->words : NULL, b);
             if (depth) product_panel_slice(p, next, k, depth, next_b);
             k += depth;
         }
@@ -254,14 +227,14 @@ static int product_by_columns(lg_product p) {
         /* A narrow product on many threads is cut by rows too, and, where panels needn't be packed
            again for each, rows are cut into blocks that stay in cache. */
         const lg_size narrow = (4 * lg_num_threads() + p.panels - 1) / p.panels;
-        const lg_size near = p.packed ? 1 + p.M * p.depth / (BLOCK_FLOATS + 1) : 1;
+        const lg_size near = p.packed ? 1 + p.M * p.words / (BLOCK_FLOATS + 1) : 1;
         blocks = narrow > near ? narrow : near;
         if (blocks > strips / 4) blocks = strips / 4 + 1;
     }
     p.number = new_part();
     p.rows_per_block = (strips + blocks - 1) / blocks * TILE_ROWS;
     blocks = (p.M + p.rows_per_block - 1) / p.rows_per_block;
-    lg_size work = (p.depth + 1) * PANEL * (p.rows_per_block < p.M ? p.rows_per_block : p.M);
+    lg_size work = (p.words + 1) * PANEL * (p.rows_per_block < p.M ? p.rows_per_block : p.M);
     return lg_parallel(p.panels * blocks, 1 + PRODUCT_GRAIN / work, product_columns_part, &p);
 }
 
@@ -269,11 +242,11 @@ static int product_by_columns(lg_product p) {
    stay in cache from strip to strip. */
 static int product_rows_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const lg_product *p = context;
-    const int far = p->panels > 1 && is_far(p);
-    float *strip = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * (size_t)p->depth *
+    const int far = p->rounds || (p->panels > 1 && is_far(p));
+    float *strip = lg_scratch(LG_SCRATCH_TASK, sizeof(float) * (size_t)p->words *
                                                    (size_t)(TILE_ROWS + p->panels * PANEL));
     if (strip == NULL) return LG_NO_MEMORY;
-    float *panels = strip + TILE_ROWS * p->depth;
+    float *panels = strip + TILE_ROWS * p->words;
     part_panels(p, panels);
     for (lg_size row = begin * TILE_ROWS; row < end * TILE_ROWS && row < p->M; row += TILE_ROWS) {
         if (far) product_strip(p, row, strip);
@@ -282,7 +255,7 @@ static int product_rows_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
             else prefetch_output(p, row + TILE_ROWS, p->panel);
             prefetch_input(p, row + TILE_ROWS, i, p->panels);
             product_tile(p, row, at_most(p->M - row, TILE_ROWS), p->panel + i, far ? strip : NULL,
-                         panels + i * PANEL * p->depth);
+                         panels + i * PANEL * p->words);
         }
     }
     return LG_OK;
@@ -290,11 +263,11 @@ static int product_rows_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
 
 static int product_by_rows(lg_product p) {
     const lg_size all = (p.N + PANEL - 1) / PANEL, strips = (p.M + TILE_ROWS - 1) / TILE_ROWS;
-    const lg_size most = 1 + BLOCK_FLOATS / (PANEL * (p.depth + 1));
+    const lg_size most = 1 + BLOCK_FLOATS / (PANEL * (p.words + 1));
     for (p.panel = 0; p.panel < all; p.panel += most) {
         p.panels = all - p.panel < most ? all - p.panel : most;
         p.number = new_part();
-        const lg_size work = TILE_ROWS * PANEL * (p.depth + 1) * p.panels;
+        const lg_size work = TILE_ROWS * PANEL * (p.words + 1) * p.panels;
         int status = lg_parallel(strips, 1 + PRODUCT_GRAIN / work, product_rows_part, &p);
         if (status != LG_OK) return status;
     }
@@ -304,12 +277,15 @@ static int product_by_rows(lg_product p) {
 static int product(lg_product p) {
     if (p.M == 0 || p.N == 0) return LG_OK;
     const int many = p.M >= 2 * TILE_ROWS;
-    for (p.k = 0; p.k == 0 || p.k < p.K; p.k += K_BLOCK) {
-        p.depth = p.K - p.k < K_BLOCK ? p.K - p.k : K_BLOCK;
+    p.pairs = p.rounds && HAS_PAIRS && lg_multiplies_bfloat16();
+    const lg_size most = p.pairs ? 2 * K_BLOCK : K_BLOCK; /* terms in a part */
+    for (p.k = 0; p.k == 0 || p.k < p.K; p.k += most) {
+        p.depth = p.K - p.k < most ? p.K - p.k : most;
+        p.words = words_of(&p, p.depth);
         /* By rows where b stays in cache, or where the output, larger than the operands, is what
            comes from memory. */
         const int by_rows = !p.packed && many && p.M >= 4 * TILE_ROWS * lg_num_threads() &&
-                            (p.N * p.depth <= BLOCK_FLOATS || p.M * p.depth > BLOCK_FLOATS ||
+                            (p.N * p.words <= BLOCK_FLOATS || p.M * p.words > BLOCK_FLOATS ||
                              p.M * p.N > p.K * (p.M + p.N));
         int status = by_rows ? product_by_rows(p) : product_by_columns(p);
         if (status != LG_OK) return status;

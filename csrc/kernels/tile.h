@@ -29,10 +29,11 @@ typedef struct {
     lg_size row, column;
 } lg_matrix;
 
-/* c[r][j] (+)= sum over k of a(r, k) * b[k][j], for `rows` x `vectors` vectors; rows and vectors
-   are constants wherever this is inlined. */
-INLINE void tile_of(const int rows, const int vectors, const int accumulate, lg_size K,
-                    lg_matrix a, const float *b, lg_size b_row, float *c, lg_size c_row) {
+/* c[r][j] (+)= sum over k of a(r, k) * b[k][j], for `rows` x `vectors` vectors; rows, vectors and
+   `pairs` (see pairs.h) are constants wherever this is inlined. */
+INLINE void tile_of(const int pairs, const int rows, const int vectors, const int accumulate,
+                    lg_size K, lg_matrix a, const float *b, lg_size b_row, float *c,
+                    lg_size c_row) {
     vf sum[TILE_ROWS][TILE_COLUMNS / LG_VL];
     UNROLL for (int r = 0; r < rows; r++)
         UNROLL for (int j = 0; j < vectors; j++)
@@ -42,7 +43,9 @@ INLINE void tile_of(const int rows, const int vectors, const int accumulate, lg_
         UNROLL for (int j = 0; j < vectors; j++) bk[j] = load(b + k * b_row + j * LG_VL);
         UNROLL for (int r = 0; r < rows; r++) {
             vf value = splat(a.data[r * a.row + k * a.column]);
-            UNROLL for (int j = 0; j < vectors; j++) sum[r][j] = fma_vf(value, bk[j], sum[r][j]);
+            UNROLL for (int j = 0; j < vectors; j++)
+                sum[r][j] = pairs ? fma_pairs_vf(value, bk[j], sum[r][j])
+                                  : fma_vf(value, bk[j], sum[r][j]);
         }
     }
     UNROLL for (int r = 0; r < rows; r++)
@@ -51,44 +54,46 @@ INLINE void tile_of(const int rows, const int vectors, const int accumulate, lg_
 
 /* The same for up to TILE_ROWS rows and a whole panel of columns, one function for each layout of
    the left operand: constant strides leave the address of a row to the instruction. */
-#define TILE_CASE(n, row, column)                                                                \
+#define TILE_CASE(pairs, n, row, column)                                                         \
     case n:                                                                                      \
         for (int j = 0; j < PANEL; j += TILE_COLUMNS)                                            \
-            tile_of(n, TILE_COLUMNS / LG_VL, accumulate, K, (lg_matrix){a, row, column}, b + j,  \
-                    b_row, c + j, c_row);                                                        \
+            tile_of(pairs, n, TILE_COLUMNS / LG_VL, accumulate, K, (lg_matrix){a, row, column},  \
+                    b + j, b_row, c + j, c_row);                                                 \
         break;
 
-#define TILE_SWITCH(row, column)                                                               \
+#define TILE_SWITCH(pairs, row, column)                                                        \
     switch (rows) {                                                                            \
-        TILE_CASE(1, row, column) TILE_CASE(2, row, column) TILE_CASE(3, row, column)          \
-        TILE_CASE(4, row, column) TILE_CASE(5, row, column) TILE_CASE(6, row, column)          \
-        TILE_MORE_CASES(row, column)                                                           \
+        TILE_CASE(pairs, 1, row, column) TILE_CASE(pairs, 2, row, column)                      \
+        TILE_CASE(pairs, 3, row, column) TILE_CASE(pairs, 4, row, column)                      \
+        TILE_CASE(pairs, 5, row, column) TILE_CASE(pairs, 6, row, column)                      \
+        TILE_MORE_CASES(pairs, row, column)                                                    \
     }
 
 #if defined(LG_AVX512)
-#define TILE_MORE_CASES(row, column)                                                           \
-    TILE_CASE(7, row, column) TILE_CASE(8, row, column) TILE_CASE(9, row, column)              \
-    TILE_CASE(10, row, column) TILE_CASE(11, row, column) TILE_CASE(12, row, column)           \
-    TILE_CASE(13, row, column) TILE_CASE(14, row, column)
+#define TILE_MORE_CASES(pairs, row, column)                                                    \
+    TILE_CASE(pairs, 7, row, column) TILE_CASE(pairs, 8, row, column)                          \
+    TILE_CASE(pairs, 9, row, column) TILE_CASE(pairs, 10, row, column)                         \
+    TILE_CASE(pairs, 11, row, column) TILE_CASE(pairs, 12, row, column)                        \
+    TILE_CASE(pairs, 13, row, column) TILE_CASE(pairs, 14, row, column)
 #else
-#define TILE_MORE_CASES(row, column)
+#define TILE_MORE_CASES(pairs, row, column)
 #endif
 
-#define TILE(name, row, column)                                                                \
+#define TILE(name, pairs, row, column)                                                         \
     static void name(int rows, int accumulate, lg_size K, const float *a, const float *b,      \
                      lg_size b_row, float *c, lg_size c_row) {                                 \
-        if (accumulate) TILE_SWITCH(row, column) else TILE_SWITCH(row, column)                 \
+        if (accumulate) TILE_SWITCH(pairs, row, column) else TILE_SWITCH(pairs, row, column)   \
     }
 
 /* From a strip that pack_strip made. */
-TILE(tile_strip, 1, TILE_ROWS)
+TILE(tile_strip, 0, 1, TILE_ROWS)
 
 /* From rows of any layout (few rows: nothing is gained by rearranging them). The layout comes number
    by number: an lg_matrix would be passed in memory, written in parts and read as a whole, which
    costs a tile of 128 terms a hundredth of its time. */
 static void tile_loose(int rows, int accumulate, lg_size K, const float *a, lg_size a_row,
                        lg_size a_column, const float *b, lg_size b_row, float *c, lg_size c_row) {
-    if (accumulate) TILE_SWITCH(a_row, a_column) else TILE_SWITCH(a_row, a_column)
+    if (accumulate) TILE_SWITCH(0, a_row, a_column) else TILE_SWITCH(0, a_row, a_column)
 }
 
 INLINE lg_size round_up(lg_size n, lg_size multiple) {

@@ -24,7 +24,15 @@ cdef lg_finish finish_of(object bias, object residual, object activation, size r
     return f
 
 
-def linear(x, weight, bias=None, residual=None, activation=None, bint transposed=False):
+cdef inline int precision_number(object precision) except -1:
+    if precision == "float32":
+        return LG_FLOAT32
+    check_precision(precision)
+    return LG_BFLOAT16
+
+
+def linear(x, weight, bias=None, residual=None, activation=None, bint transposed=False,
+           precision="float32"):
     cdef float *px = floats(x, "x")
     cdef float *pweight = matrix(weight, "weight")
     cdef size K = last(x, "x"), M = rows_of(x, K)
@@ -32,16 +40,17 @@ def linear(x, weight, bias=None, residual=None, activation=None, bint transposed
     if cnp.PyArray_DIM(weight, 1 if transposed else 0) != K:
         raise wrong_shape(weight, "weight", f"(outputs, {K})" if transposed else f"({K}, outputs)")
     cdef lg_finish f = finish_of(bias, residual, activation, M, N)
+    cdef int number = precision_number(precision)
     cdef cnp.ndarray y = empty_with(x, cnp.PyArray_NDIM(x) - 1, N)
     cdef int status
     with nogil:
-        status = chosen.linear(px, pweight, transposed, f, M, K, N, data_of(y))
+        status = chosen.linear(px, pweight, transposed, f, number, M, K, N, data_of(y))
     finish(status)
     return y
 
 
 def linear_backward(dy, x, weight, dweight, dbias=None, bint transposed=False,
-                    bint accumulate=True):
+                    bint accumulate=True, precision="float32"):
     cdef float *px = floats(x, "x")
     cdef float *pdy = floats(dy, "dy")
     cdef float *pweight = matrix(weight, "weight")
@@ -56,10 +65,11 @@ def linear_backward(dy, x, weight, dweight, dbias=None, bint transposed=False,
     cdef float *pdbias = NULL
     if dbias is not None:
         pdbias = writable(dbias, vector(dbias, "dbias", N), "dbias")
+    cdef int number = precision_number(precision)
     cdef cnp.ndarray dx = empty_like(x)
     cdef int status
     with nogil:
-        status = chosen.linear_backward(pdy, px, pweight, transposed, M, K, N, accumulate,
+        status = chosen.linear_backward(pdy, px, pweight, transposed, number, M, K, N, accumulate,
                                         pdweight, pdbias, data_of(dx))
     finish(status)
     return dx

@@ -47,6 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
         "available": f"{backends} ({because})" if because else backends,
         "threads": facts["threads"] if facts["backend"] != "numpy" else "NumPy's own",
         "processor": facts["processor"],
+        "bfloat16": (
+            "has an instruction: --precision bfloat16 trains faster"
+            if facts["multiplies_bfloat16"]
+            else "no instruction in use for its products: --precision bfloat16 is no faster"
+        ),
         "BLAS": blas,
         "Python": facts["python"],
         "NumPy": facts["numpy"],
@@ -82,6 +87,7 @@ def describe() -> dict[str, Any]:
         "native_error": kernels.native_error,
         "threads": kernels.num_threads(),
         "processor": processor(),
+        "multiplies_bfloat16": kernels.multiplies_bfloat16(),
         "blas": _numpy_blas() if kernels.backend() == "numpy" else None,
         "python": platform.python_version(),
         "numpy": np.__version__,

@@ -21,6 +21,7 @@ _HELP = {
     "optimizer": "how weights move",
     "weight_decay": "pull of the matrices towards zero",
     "beta2": "memory of the squared gradients",
+    "precision": "how products are multiplied; bfloat16 is faster on processors that have it",
     "recompute": "compute blocks again in backward: less memory, a third more work",
     "freeze": "parameters that stay as they are: a name or a pattern (blocks.0.*); may be repeated",
     "grad_clip": "largest norm of the gradients; 0 is no limit",

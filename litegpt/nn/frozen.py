@@ -103,7 +103,7 @@ class FrozenParameter(Parameter):
             x, self.packed, self.format, self.outputs, bias, residual, activation
         )
 
-    def linear_backward(self, dy: np.ndarray) -> np.ndarray:
+    def linear_backward(self, dy: np.ndarray, precision: str = "float32") -> np.ndarray:
         """dx = dy @ weight^T: (..., N) -> (..., K), as if linear didn't round x.
 
         The weights are decoded some outputs at a time.
@@ -113,7 +113,8 @@ class FrozenParameter(Parameter):
         for first in range(0, self.outputs, step):
             ids = np.arange(first, min(first + step, self.outputs), dtype=IDS)
             part = floats(dy[..., first : first + len(ids)])  # (..., N) -> (..., n)
-            dx = kernels.linear(part, self.rows(ids), residual=dx)  # (..., n) (n, K) -> (..., K)
+            table = self.rows(ids)
+            dx = kernels.linear(part, table, None, dx, precision=precision)  # (..., n) -> (..., K)
         assert dx is not None  # there is an output
         return dx
 

@@ -104,13 +104,14 @@ class Linear(Module):
     ) -> tuple[np.ndarray, Backward]:
         """x @ weight + bias + residual, and backward; rng is for what subclasses drop."""
         weight, bias, transposed = self.weight, self.bias, self.transposed
+        precision = self.precision
         frozen = weight if isinstance(weight, FrozenParameter) else None
         inputs = rows_of(self.inputs, x, FLOAT if frozen else weight.data.dtype)
         b = None if bias is None else bias.data
         if frozen:
             y = frozen.linear(inputs, b, residual, None)
         else:
-            y = kernels.linear(inputs, weight.data, b, residual, None, transposed)
+            y = kernels.linear(inputs, weight.data, b, residual, None, transposed, precision)
 
         trained_bias = bias if bias is not None and bias.trainable else None
 
@@ -118,14 +119,14 @@ class Linear(Module):
             dbias = None if trained_bias is None else trained_bias.grad
             dweight, adds = weight.grad_memory()
             return kernels.linear_backward(
-                dy, inputs, weight.data, dweight, dbias, transposed, adds
+                dy, inputs, weight.data, dweight, dbias, transposed, adds, precision
             )
 
         def frozen_backward(dy: np.ndarray) -> np.ndarray:  # which doesn't keep the inputs
             if trained_bias is not None:
                 trained_bias.grad += dy.reshape(-1, dy.shape[-1]).sum(axis=0)
             if frozen:
-                return frozen.linear_backward(dy)
-            return kernels.linear(dy, weight.data, transposed=not transposed)
+                return frozen.linear_backward(dy, precision)
+            return kernels.linear(dy, weight.data, transposed=not transposed, precision=precision)
 
         return y, backward if weight.trainable else frozen_backward

@@ -42,7 +42,7 @@ class LowRank(Module):
         return self.forward_train(x)[0]
 
     def forward_train(self, x: ArrayLike, rng: Seed = None) -> tuple[np.ndarray, Backward]:
-        a, b = self.a, self.b
+        a, b, precision = self.a, self.b, self.precision
         inputs = floats(x, a.data.dtype)
         p = self.dropout.p if self.dropout.active else 0.0
         seed = draw_seed(rng) if p else 0
@@ -51,15 +51,17 @@ class LowRank(Module):
         def dropped() -> np.ndarray:
             return kernels.dropout(inputs, p, seed) if p else inputs
 
-        middle = kernels.linear(dropped(), a.data) * scale  # (..., K) (K, r) -> (..., r)
+        # (..., K) (K, r) -> (..., r)
+        middle = kernels.linear(dropped(), a.data, precision=precision) * scale
 
         def backward(dy: np.ndarray) -> np.ndarray:
-            dmiddle = kernels.linear_backward(dy, middle, b.data, b.grad) * scale
+            dmiddle = kernels.linear_backward(dy, middle, b.data, b.grad, precision=precision)
+            dmiddle *= scale
             # dropped again, rather than kept: with what stands for x, the layers share x itself
-            dx = kernels.linear_backward(dmiddle, dropped(), a.data, a.grad)
+            dx = kernels.linear_backward(dmiddle, dropped(), a.data, a.grad, precision=precision)
             return kernels.dropout(dx, p, seed) if p else dx
 
-        return kernels.linear(middle, b.data), backward
+        return kernels.linear(middle, b.data, precision=precision), backward
 
     def product(self) -> np.ndarray:
         """What the addition stands for, without dropout: scale * a @ b, (K, N)."""

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from litegpt.kernels.reference.linear import check_precision
 from litegpt.nn.arrays import check_fit
 from litegpt.nn.parameter import Parameter
 
@@ -22,6 +23,7 @@ class Module:
     """
 
     training = True
+    precision = "float32"  # of forward_train's products, and of their backward
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -95,6 +97,19 @@ class Module:
         """Training mode (dropout drops) for this module and its parts; returns self."""
         for module in self.modules():
             module.training = mode
+        return self
+
+    def set_precision(self, precision: str) -> Self:
+        """How dense layers multiply in forward_train and its backward: "float32" or "bfloat16".
+
+        In bfloat16 both operands of each product are rounded to it, and products added in float32
+        (kernels.linear); all else, weights and gradients among it, stays float32, and so does the
+        plain call. Some processors do this twice as fast (kernels.multiplies_bfloat16). For this
+        module and its parts; returns self. Another precision: ValueError.
+        """
+        check_precision(precision)
+        for module in self.modules():
+            module.precision = precision
         return self
 
     def eval(self) -> Self:

@@ -6,6 +6,7 @@ from math import inf
 
 import numpy as np
 
+from litegpt.kernels.reference.linear import PRECISIONS
 from litegpt.nn.module import Module
 from litegpt.training.optimizers import OPTIMIZERS
 from litegpt.training.schedule import SCHEDULES
@@ -20,7 +21,8 @@ class TrainConfig:
     SCHEDULES) says to min_learning_rate at max_steps; decay_share is the part of these steps in
     which "wsd" falls. optimizer is one of OPTIMIZERS. grad_clip is the largest norm of all
     gradients together (0: no limit). recompute: see GPTModel.forward_train. freeze: patterns of
-    parameters' names (`blocks.0.*`) that stay as they are. The validation loss is taken every
+    parameters' names (`blocks.0.*`) that stay as they are. precision is that of products
+    ("float32" or "bfloat16"): see Module.set_precision. The validation loss is taken every
     eval_interval steps and at the end, over eval_steps batches. A record of the run is made every
     log_interval steps. Everything random comes from seed.
 
@@ -48,6 +50,7 @@ class TrainConfig:
     beta2: float = 0.99
     grad_clip: float = 1.0
     recompute: bool = False
+    precision: str = "float32"
     freeze: tuple[str, ...] = ()
     eval_interval: int = 250
     eval_steps: int = 20
@@ -112,6 +115,7 @@ _LEAST = dict.fromkeys(
 CHOICES: dict[str, Collection[str]] = {
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,
+    "precision": PRECISIONS,
     "on_save_error": ("stop", "continue"),
     "on_spike": ("stop", "rollback", "ignore"),
 }

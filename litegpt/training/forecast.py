@@ -27,8 +27,8 @@ def seconds_of_batch(
     The gradients are zero afterwards, and the weights have not been touched.
     """
     rows = rows_of(batch, slice(0, config.batch_size))
-    was_training = model.training
-    model.train()
+    was_training, precision = model.training, model.precision
+    model.train().set_precision(config.precision)
 
     def run() -> None:
         model.loss_and_backward(**rows, seed=0, recompute=config.recompute)
@@ -37,7 +37,7 @@ def seconds_of_batch(
         return median_seconds(run, least)
     finally:
         model.zero_grad()
-        model.train(was_training)
+        model.train(was_training).set_precision(precision)
 
 
 def median_seconds(run: Callable[[], object], least: float) -> float:

@@ -53,6 +53,7 @@ class Trainer:
         if config.on_spike == "rollback" and checkpoints is None and self.ranks.rank == 0:
             raise ValueError("on_spike 'rollback' needs checkpoints to go back to")
         config.freeze_in(model)
+        model.set_precision(config.precision)
         self.optimizer = OPTIMIZERS[config.optimizer](model.named_parameters(), config)
         self.state = RunState()
         self.records: list[Record] = []
@@ -118,7 +119,7 @@ class Trainer:
         when a loss or gradient isn't finite any more or, unless on_spike is "ignore", when a loss
         is far above those before it. CheckpointError says what couldn't be written.
         """
-        was_training = self.model.training
+        config, was_training = self.config, self.model.training
         self._asked_to_stop = False
         self._pace = Pace(self.state.seconds)
         if self.checkpoints:
@@ -126,6 +127,11 @@ class Trainer:
         try:
             self._begin()
             self._tell("on_start")
+            if config.precision == "bfloat16" and not kernels.multiplies_bfloat16():
+                self.notice(
+                    "precision bfloat16 makes nothing faster here: "
+                    f"{kernels.backend()} has no instruction for its products"
+                )
             self.model.train()
             self._run()
             self._save_what_is_new()
@@ -151,9 +157,12 @@ class Trainer:
 
     def _begin(self) -> None:
         """All ranks agree on what is trained, and start from the state of rank 0."""
+        rounds = self.config.precision == "bfloat16"
         self.ranks.same(
             **{name: repr(value) for name, value in self.description.items()},
-            backend=kernels.backend(),  # another rounds otherwise, and the copies would drift apart
+            # others round otherwise, and the copies would drift apart
+            backend=kernels.backend(),
+            **{"instruction for bfloat16": str(rounds and kernels.multiplies_bfloat16())},
         )
         self._share()
 

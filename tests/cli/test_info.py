@@ -20,6 +20,7 @@ def test_info_as_json(litegpt) -> None:
     assert facts["threads"] >= 1
     assert facts["python"] == platform.python_version()
     assert facts["processor"]
+    assert facts["multiplies_bfloat16"] is package.kernels.multiplies_bfloat16()
 
 
 def test_info_in_words(litegpt) -> None:
@@ -27,6 +28,7 @@ def test_info_in_words(litegpt) -> None:
     assert done.returncode == 0, done.stderr
     assert "numpy (LITEGPT_BACKEND names it)" in done.stdout
     assert "BLAS       used, " in done.stdout
+    assert "--precision bfloat16 is no faster\n" in done.stdout
     assert f"litegpt    {package.__version__}\n" in done.stdout
 
 

@@ -113,6 +113,17 @@ def test_an_earlier_run_is_replaced_if_asked(
     assert contents(tmp_path / "m")["model.safetensors"] != contents(trained)["model.safetensors"]
 
 
+def test_products_in_bfloat16(litegpt, text_file, trained, tmp_path, small) -> None:
+    command = ["train", text_file, "--out", tmp_path / "m", *small]
+    done = litegpt(*command, "--precision", "bfloat16", LITEGPT_BACKEND="baseline")
+    assert done.returncode == 0, done.stderr
+    assert "precision bfloat16 makes nothing faster here: baseline has no" in done.stdout
+    assert contents(tmp_path / "m")["model.safetensors"] != contents(trained)["model.safetensors"]
+    done = litegpt(*command)
+    assert done.returncode == 2
+    assert "has precision 'bfloat16', not 'float32'" in done.stderr
+
+
 # What is wrong with FILE or the flags, and what the one line has to name.
 BAD_FILES = {
     "missing": (None, ["missing", "No such file"]),
@@ -131,6 +142,7 @@ BAD_FLAGS = [
     (["--learning-rate", "nan"], ["--learning-rate", "finite"]),
     (["--learning-rate", "1e-9"], ["--min-learning-rate", "--learning-rate"]),
     (["--dropout", "-0.5"], ["dropout"]),
+    (["--precision", "half"], ["precision", "float32, bfloat16", "half"]),
     (["--seed", "-1"], ["seed", "0 or more"]),
     (["--tokenizer", "word"], ["--tokenizer word: no such path", "char", "byte"]),
     (["--no-such-flag"], ["--no-such-flag"]),

@@ -15,6 +15,7 @@ from litegpt.kernels.cases.case import (
     normal,
     sum_error,
 )
+from litegpt.kernels.reference.linear import rounded
 
 _VECTOR = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
 _SHAPES = (
@@ -36,6 +37,7 @@ def _linear(
     transposed: bool = False,
     bias: bool = True,
     residual: bool = False,
+    precision: str = "float32",
 ) -> Arguments:
     return {
         "x": normal(rng, rows, inputs),
@@ -44,6 +46,7 @@ def _linear(
         "residual": normal(rng, rows, outputs) if residual else None,
         "activation": activation,
         "transposed": transposed,
+        "precision": precision,
     }
 
 
@@ -58,7 +61,7 @@ def _packed(
     residual: bool = False,
 ) -> Arguments:
     plain = _linear(rng, rows, inputs, outputs, activation, transposed, bias, residual)
-    x, weight = plain.pop("x"), plain.pop("weight")
+    x, weight, _ = plain.pop("x"), plain.pop("weight"), plain.pop("precision")
     packed = reference.pack_linear(weight, plain.pop("transposed"))
     return {"x": x, "packed": packed, "outputs": outputs, **plain}
 
@@ -81,13 +84,14 @@ _SIZES = (
 
 def _linear_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
     """Relative to |x| @ |weight| + |bias| + |residual|, growing as a sum of K products."""
-    x = np.abs(arguments["x"])
+    precision = arguments.get("precision", "float32")
+    x = np.abs(rounded(arguments["x"], precision))
     if "packed" in arguments:
         panels, inputs, width = arguments["packed"].shape
         weight = arguments["packed"].transpose(1, 0, 2).reshape(inputs, panels * width)
         weight = np.abs(weight[:, : arguments["outputs"]])
     else:
-        weight = np.abs(arguments["weight"])
+        weight = np.abs(rounded(arguments["weight"], precision))
         weight = weight.T if arguments["transposed"] else weight
     magnitude = x @ weight
     for name in ("bias", "residual"):
@@ -104,6 +108,7 @@ def _linear_backward(
     transposed: bool = False,
     bias: bool = True,
     accumulate: bool = True,
+    precision: str = "float32",
 ) -> Arguments:
     weight = (outputs, inputs) if transposed else (inputs, outputs)
     return {
@@ -114,6 +119,7 @@ def _linear_backward(
         "dbias": normal(rng, outputs) if bias else None,
         "transposed": transposed,
         "accumulate": accumulate,
+        "precision": precision,
     }
 
 
@@ -126,14 +132,17 @@ def _special_overwritten(rng: np.random.Generator) -> Arguments:
 
 def _linear_backward_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
     """Each relative to the magnitudes that it adds up: N products for dx, M for the others."""
-    dy, x, weight = (np.abs(arguments[name]) for name in ("dy", "x", "weight"))
+    dy, x, weight = (
+        np.abs(rounded(arguments[name], arguments["precision"])) for name in ("dy", "x", "weight")
+    )
     transposed, (rows, columns) = arguments["transposed"], dy.shape
     dx = sum_error(columns) * (dy @ (weight if transposed else weight.T))
     product = dy.T @ x if transposed else x.T @ dy
     held = np.abs(arguments["dweight"]) if arguments["accumulate"] else 0
     bounds = [dx + NORMAL, sum_error(rows) * (held + product) + NORMAL]
     if arguments["dbias"] is not None:
-        bounds.append(sum_error(rows) * (np.abs(arguments["dbias"]) + dy.sum(axis=0)) + NORMAL)
+        magnitude = np.abs(arguments["dbias"]) + np.abs(arguments["dy"]).sum(axis=0)
+        bounds.append(sum_error(rows) * magnitude + NORMAL)
     return bounds
 
 
@@ -207,6 +216,18 @@ def _special_subnormal(rng: np.random.Generator) -> Arguments:
     return {**_linear(rng, 3, 5, 33, bias=False), "x": normal(rng, 3, 5) * np.float32(1e-40)}
 
 
+def _special_rounded(rng: np.random.Generator) -> Arguments:
+    """Halfway between two, the last bit and the sign, too large, not finite; each in its row."""
+    arguments = _linear(rng, 9, 19, 37, precision="bfloat16")
+    x = arguments["x"]
+    x[:6, 18] = [np.nan, np.inf, -np.inf, 3.4e38, np.nan, -0.0]  # 3.4e38 becomes infinite
+    x[4].view(np.uint32)[18] = 0xFFFFFFFF  # a NaN that rounding mustn't carry into its sign
+    x[6] = 1 + 2.0**-8 * np.arange(19)  # to even: down, up, down ...
+    x[7] = -(1 + 2.0**-8 * (np.arange(19) + 2.0**-15))  # and just past halfway
+    x[8].view(np.uint32)[:] |= 0xFFFF
+    return arguments
+
+
 def _flops(arguments: Arguments) -> float:
     x = arguments["x"]
     outputs = (
@@ -223,16 +244,41 @@ _TIMED = {
     "8x768x3072": (8, 768, 3072),
     "1x768x3072": (1, 768, 3072),
 }
+_TRAINED = {"768x128x512": (768, 128, 512), "512x768x3072": (512, 768, 3072)}
+# odd and even sums, sums in two parts, every cut of strips and panels
+_ROUNDED = (
+    (0, 3, 5), (1, 1, 1), (1, 19, 33), (13, 64, 31), (14, 2, 32), (15, 129, 65), (28, 31, 64),
+    (29, 127, 3), (67, 301, 101), (130, 260, 140), (3, 1801, 17), (1701, 5, 40), (40, 37, 1601),
+)  # fmt: skip
 _LEADS = ((), (0,), (3,), (2, 3))
 
 CASES = (
     Case(
         "linear",
         _linear,
-        _SIZES,
+        (
+            *_SIZES,
+            *(
+                (*size, None, turned, True, False, "bfloat16")
+                for size in _ROUNDED
+                for turned in (False, True)
+            ),
+            *((33, 20, 37, *variant, "bfloat16") for variant in _VARIANTS),
+        ),
         _linear_bound,
-        {**_TIMED, "512x768x3072 gelu": (512, 768, 3072, "gelu")},
-        special={"rows": _special_rows, "subnormals": _special_subnormal},
+        {
+            **_TIMED,
+            "512x768x3072 gelu": (512, 768, 3072, "gelu"),
+            **{
+                f"{label} bfloat16": (*size, None, False, True, False, "bfloat16")
+                for label, size in _TRAINED.items()
+            },
+        },
+        special={
+            "rows": _special_rows,
+            "subnormals": _special_subnormal,
+            "rounded": _special_rounded,
+        },
         gradient=Gradient(_linear_gradient, sizes=((3, 5, 4), (2, 3, 5, None, True))),
         flops=_flops,
     ),
@@ -245,9 +291,20 @@ CASES = (
             *((m, 35, 41, True) for m in (1, 5, 16, 65, 130)),
             *((m, k, n, True) for m, k, n in ((16, 600, 37), (16, 37, 600), (3, 19, 801))),
             *((m, 35, 41, False, True, False) for m in (0, 1, 33, 801)),
+            *(
+                (*size, turned, True, accumulate, "bfloat16")
+                for size in _ROUNDED
+                for turned, accumulate in ((False, True), (True, False))
+            ),
         ),
         _linear_backward_bound,
-        {"768x128x512": (768, 128, 512), "512x768x3072": (512, 768, 3072)},
+        {
+            **_TRAINED,
+            **{
+                f"{label} bfloat16": (*size, False, True, True, "bfloat16")
+                for label, size in _TRAINED.items()
+            },
+        },
         special={"overwritten": _special_overwritten},
         updates=("dweight", "dbias"),
         flops=lambda arguments: 4.0 * arguments["x"].size * arguments["dy"].shape[-1],
