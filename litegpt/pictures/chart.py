@@ -29,7 +29,10 @@ figure { margin: 0; }
 
 @dataclass(frozen=True)
 class Series:
-    """A line: y over x (N,), x rising, broken where y isn't finite; dots marks each point."""
+    """A line: y over x (N,), x rising, broken where y isn't finite.
+
+    dots marks each point; one that stands alone, where no line would be seen, always has a dot.
+    """
 
     name: str
     x: np.ndarray
@@ -40,7 +43,7 @@ class Series:
 def line_chart(
     series: Sequence[Series], x_name: str, y_name: str, mark: tuple[float, str] | None = None
 ) -> Html:
-    """Up to four lines over common axes, with a legend if there are several.
+    """Up to four lines over common axes, x in whole numbers, with a legend if there are several.
 
     The heading above says what y is; the chart itself says it to those who can't see it. mark: an
     x that a dashed line and a word point out.
@@ -50,7 +53,7 @@ def line_chart(
     xs, ys = (np.concatenate([pair[i] for pair in finite] or [np.empty(0)]) for i in (0, 1))
     if not len(xs):
         return element("p", f"no {y_name} to show", class_="quiet")
-    x_axis = _Axis(xs.min(), xs.max(), _LEFT, WIDTH - _RIGHT, most=8)
+    x_axis = _Axis(xs.min(), xs.max(), _LEFT, WIDTH - _RIGHT, most=8, least_step=1.0)
     y_axis = _Axis(ys.min(), ys.max(), HEIGHT - _BOTTOM, _TOP, most=6, to_ticks=True)
     parts: list[Html] = [element("title", f"{y_name} over {x_name}")]
     parts += _grid(x_axis, y_axis, x_name)
@@ -58,8 +61,7 @@ def line_chart(
         parts += _mark(x_axis.at(mark[0]), mark[1])
     for i, line in enumerate(shown, 1):
         parts.append(element("path", d=_path(line, x_axis, y_axis), class_=f"line s{i}"))
-        if line.dots:
-            parts += _dots(line, x_axis, y_axis, f"dot s{i}")
+        parts += _dots(line, x_axis, y_axis, f"dot s{i}")
     drawing = element(
         "svg",
         *parts,
@@ -76,11 +78,18 @@ class _Axis:
     """From values to places on the drawing, and the values that get a tick."""
 
     def __init__(
-        self, low: float, high: float, start: float, end: float, most: int, to_ticks: bool = False
+        self,
+        low: float,
+        high: float,
+        start: float,
+        end: float,
+        most: int,
+        to_ticks: bool = False,
+        least_step: float = 0.0,
     ) -> None:
         if low == high:  # one value: it stands in the middle
             low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
-        step = tick_step(high - low, most)
+        step = max(tick_step(high - low, most), least_step)
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
         if to_ticks:
             first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
@@ -133,6 +142,10 @@ def _path(series: Series, x_axis: _Axis, y_axis: _Axis) -> str:
 
 
 def _dots(series: Series, x_axis: _Axis, y_axis: _Axis, kind: str) -> list[Html]:
+    marked = np.isfinite(series.y)
+    if not series.dots:
+        beside = np.r_[False, marked, False]
+        marked = marked & ~(beside[:-2] | beside[2:])
     return [
         element(
             "circle",
@@ -142,8 +155,7 @@ def _dots(series: Series, x_axis: _Axis, y_axis: _Axis, kind: str) -> list[Html]
             r=2.5,
             class_=kind,
         )
-        for x, y in zip(series.x, series.y, strict=True)
-        if math.isfinite(y)
+        for x, y in zip(series.x[marked], series.y[marked], strict=True)
     ]
 
 

@@ -25,7 +25,8 @@ def plot_run(directory: str | Path) -> Any:
     )
     pyplot.close(figure)  # its owner is who asked for it, not pyplot
     steps, validation = run.evaluations
-    axes["loss"].plot(run.step, run.loss, label="training")
+    alone = "." if len(run.step) == 1 else ""  # a line of one point isn't seen
+    axes["loss"].plot(run.step, run.loss, marker=alone, label="training")
     axes["loss"].plot(steps, validation, marker=".", label="validation")
     if len(validation):
         best = steps[np.argmin(validation)]
@@ -37,7 +38,7 @@ def plot_run(directory: str | Path) -> Any:
         ("norm", "length of the gradient", run.grad_norm),
         ("speed", "tokens/s", run.tokens_per_s),
     ):
-        axes[name].plot(run.step, values)
+        axes[name].plot(run.step, values, marker=alone)
         axes[name].set_title(title)
         axes[name].set_xlabel("step")
     return figure

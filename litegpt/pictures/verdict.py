@@ -86,11 +86,14 @@ def nothing_learned(run: Run) -> Finding | None:
     guessing = math.log(vocabulary)
     if losses.min() < 0.98 * guessing:
         return None
-    return Finding(
-        f"Nothing was learned: guessing evenly among {vocabulary:,} tokens has a loss of "
-        f"{guessing:.4f}, and validation came to {losses.min():.4f}. Try another learning rate.",
-        good=False,
+    told = (
+        f"guessing evenly among {vocabulary:,} tokens has a loss of {guessing:.4f}, and validation "
+        f"came to {losses.min():.4f}."
     )
+    warmup = run.settings.get("warmup_steps", 0)
+    if isinstance(warmup, int) and run.step[-1] <= warmup:
+        return Finding(f"Nothing was learned yet: {told} The learning rate was still rising.")
+    return Finding(f"Nothing was learned: {told} Try another learning rate.", good=False)
 
 
 @_rule
@@ -182,7 +185,8 @@ def end(run: Run) -> Finding | None:
         return None
     last = int(run.step[-1])
     if last >= planned:
-        return Finding(f"All {planned:,} steps were taken.", good=True)
+        every = f"All {planned:,} steps were" if planned > 1 else "The only step was"
+        return Finding(f"{every} taken.", good=True)
     patience, waited = run.settings.get("patience"), run.state.get("evaluations_since_best")
     if isinstance(patience, int) and isinstance(waited, int) and 0 < patience <= waited:
         return Finding(

@@ -53,6 +53,7 @@ def test_a_line_is_broken_where_there_is_no_number() -> None:
     (path,) = re.findall(r'<path d="([^"]*)"', svg)
     assert path.count("M") == 3 and path.count("L") == 2
     assert "nan" not in svg and "inf" not in svg
+    assert svg.count("<circle") == 1 and "<title>a 3 at 3</title>" in svg  # a line alone isn't seen
 
 
 def test_long_series_are_thinned_and_keep_their_peaks() -> None:
@@ -74,6 +75,9 @@ def test_one_value_and_none() -> None:
     for value in (0.0, 5.0, -1e-8):
         corners = points(line_chart([Series("a", np.array([3.0]), np.array([value]))], "x", "y"))
         assert np.isfinite(corners).all() and len(corners) == 1
+    one = line_chart([Series("a", np.array([1.0]), np.array([3.5]))], "step", "loss")
+    assert one.count("<circle") == 1
+    assert [value for value, _ in ticks(one, "middle")] == [1.0]  # there's no step 0.8
     nothing = line_chart([Series("a", np.array([3.0]), np.array([np.nan]))], "x", "speed")
     assert nothing == '<p class="quiet">no speed to show</p>'
 

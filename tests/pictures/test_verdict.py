@@ -55,6 +55,9 @@ def test_nothing_learned() -> None:
     assert f"{math.log(65):.4f}" in found.text and "4.1700" in found.text
     assert rules.nothing_learned(make_run(FALLING, FALLING, model={"vocab_size": 65})) is None
     assert rules.nothing_learned(make_run([4.17] * 8, [4.17] * 8)) is None
+    warming = make_run([4.17] * 8, [4.17] * 8, model={"vocab_size": 65},
+                       settings={"warmup_steps": 800})  # fmt: skip
+    assert rules.nothing_learned(warming).text.endswith("The learning rate was still rising.")
 
 
 def test_the_gap_between_training_and_validation() -> None:
@@ -115,6 +118,8 @@ def test_how_it_ended() -> None:
     assert cut.text == "Stands at step 500 of 800; the same command goes on with it."
     timed = rules.end(make_run(FALLING[:5], settings=settings, state={"planned_steps": 500}))
     assert timed.text == "All 500 steps were taken."
+    one = rules.end(make_run(FALLING[:1], settings={"max_steps": 1}))
+    assert one.text == "The only step was taken."
     assert rules.end(make_run(FALLING)) is None
 
 
