@@ -25,10 +25,23 @@ def is_number(value: object, least: float = -math.inf, most: float = math.inf) -
     return math.isfinite(value) and least <= float(value) <= most
 
 
+def listed(name: str, allowed: str, values: Iterable[Any]) -> list[Any]:
+    """The values of a list or the like; ValueError for what isn't one."""
+    try:
+        return list(values)
+    except TypeError:
+        raise refuse(name, f"a list of {allowed}", values) from None
+
+
 def id_array(name: str, ids: Iterable[Any], vocab_size: int) -> np.ndarray:
     """ids (n,) int64; ValueError unless all are of the vocabulary."""
-    ids = list(ids)
+    allowed = f"ids from 0 to {vocab_size - 1}"
+    ids = listed(name, allowed, ids)
     for token_id in ids:
-        if not isinstance(token_id, Integral) or not 0 <= int(token_id) < vocab_size:
-            raise refuse(name, f"ids from 0 to {vocab_size - 1}", token_id)
+        if (
+            not isinstance(token_id, Integral)
+            or isinstance(token_id, bool)
+            or not 0 <= int(token_id) < vocab_size
+        ):
+            raise refuse(name, allowed, token_id)
     return np.array(ids, np.int64)

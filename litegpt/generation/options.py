@@ -38,7 +38,9 @@ class Reading:
     def __post_init__(self) -> None:
         check_integer("num_return_sequences", self.num_return_sequences, 1)
         check_integer("speculate", self.speculate, 0, " (0: no guesses)")
-        if self.on_overflow not in _OVERFLOWS:
+        if not isinstance(self.use_cache, bool):
+            raise refuse("use_cache", "True or False", self.use_cache)
+        if not isinstance(self.on_overflow, str) or self.on_overflow not in _OVERFLOWS:
             raise refuse("on_overflow", '"slide", "halve" or "error"', self.on_overflow)
         if self.cache is not None and not isinstance(self.cache, PromptCache):
             raise refuse("cache", "None or a PromptCache", self.cache)

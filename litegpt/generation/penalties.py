@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from litegpt.generation.arguments import check_integer, id_array, is_number, refuse
+from litegpt.generation.arguments import check_integer, id_array, is_number, listed, refuse
 
 # processor(ids, logits): a row's ids (T,) so far, prompt first, and the logits (V,) of what comes
 # next, which it changes in place.
@@ -45,16 +45,19 @@ class Penalties:
         for bias in self.logit_bias.values():
             if not is_number(bias) and bias != -np.inf:
                 raise refuse("logit_bias", "of finite numbers or -inf", bias)
+        allowed = "functions of (ids, logits)"
+        object.__setattr__(self, "processors", listed("processors", allowed, self.processors))
         for processor in self.processors:
             if not callable(processor):
-                raise refuse("processors", "functions of (ids, logits)", processor)
+                raise refuse("processors", allowed, processor)
 
     def of_row(self, prompt_length: int, vocab_size: int) -> Iterator[Processor]:
         """The processors of a row with so long a prompt."""
         if self.repetition_penalty != 1:
             yield _repetition(self.repetition_penalty)
         if self.presence_penalty or self.frequency_penalty:
-            yield _appearance(prompt_length, self.presence_penalty, self.frequency_penalty)
+            penalties = float(self.presence_penalty), float(self.frequency_penalty)
+            yield _appearance(prompt_length, *penalties)
         if self.logit_bias:
             yield _bias(self.logit_bias, vocab_size)
         if self.no_repeat_ngram_size:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from litegpt.generation.arguments import check_integer, is_number, refuse
+from litegpt.generation.arguments import check_integer, is_number, listed, refuse
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Stopping:
     def __post_init__(self) -> None:
         check_integer("max_new_tokens", self.max_new_tokens, 0)
         check_integer("min_new_tokens", self.min_new_tokens, 0)
+        object.__setattr__(self, "stop_ids", listed("stop_ids", "ids", self.stop_ids))
         if self.max_time is not None and not is_number(self.max_time, 0):
             raise refuse("max_time", "None or seconds, 0 or more", self.max_time)
         if self.cancel is not None and not callable(self.cancel):
@@ -92,10 +93,11 @@ class StopStrings:
     """
 
     def __init__(self, strings: Sequence[str]) -> None:
-        self.strings = tuple(strings)
+        allowed = "texts of one character or more"
+        self.strings = tuple(listed("stop", allowed, strings))
         for string in self.strings:
             if not isinstance(string, str) or not string:
-                raise refuse("stop", "texts of one character or more", string)
+                raise refuse("stop", allowed, string)
         self.found = False
         self._held = ""
 

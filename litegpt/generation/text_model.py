@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from litegpt.formats import ModelFormatError
+from litegpt.generation.arguments import check_integer, listed, refuse
 from litegpt.generation.decode import Completion, complete, stream
 from litegpt.generation.scoring import score_ids
 from litegpt.generation.stopping import StopStrings
@@ -80,7 +81,11 @@ class TextModel:
 
     def ids(self, prompt: Prompt) -> np.ndarray:
         """The ids (T,) of a text that stands at the beginning."""
-        return prompt if isinstance(prompt, np.ndarray) else self.tokenizer.encode_prompt(prompt)
+        if isinstance(prompt, np.ndarray):
+            return prompt
+        if not isinstance(prompt, str | bytes):
+            raise refuse("a prompt", "a text, bytes, or an array of ids", prompt)
+        return self.tokenizer.encode_prompt(prompt)
 
     def stream(
         self, prompt: Prompt, *, stop: Sequence[str] = (), echo: bool = False, **options: Any
@@ -115,8 +120,9 @@ class TextModel:
         litegpt.generation.generate. ValueError for an empty prompt, for a character that the
         tokenizer has no id for, and for options that make no sense, naming them.
         """
-        ids = [self.ids(prompt) for prompt in prompts]
+        ids = [self.ids(prompt) for prompt in _several("prompts", prompts)]
         copies = options.get("num_return_sequences", 1)
+        check_integer("num_return_sequences", copies, 1)
         texts = [_Text(self.tokenizer, stop) for _ in ids for _ in range(copies)]
         pieces: list[list[str]] = [[] for _ in texts]
         for row, text in enumerate(texts):
@@ -138,7 +144,7 @@ class TextModel:
         In natural logarithms of probabilities; NaN for a first token that nothing stands before.
         """
         made = []
-        for text in texts:
+        for text in _several("texts", texts):
             ids = self.tokenizer.encode_prompt(text)
             logprobs = score_ids(self.model, ids) if len(ids) else np.empty(0, np.float32)
             unknown = np.full(len(ids) - len(logprobs), np.nan, np.float32)
@@ -148,7 +154,15 @@ class TextModel:
 
     def _with_ends(self, options: dict[str, Any]) -> dict[str, Any]:
         """The options, with the tokenizer's eos_ids among stop_ids."""
-        return options | {"stop_ids": (*options.get("stop_ids", ()), *self.tokenizer.eos_ids)}
+        own = listed("stop_ids", "ids", options.get("stop_ids", ()))
+        return options | {"stop_ids": (*own, *self.tokenizer.eos_ids)}
+
+
+def _several(name: str, texts: Sequence[Any]) -> list[Any]:
+    """The texts; ValueError for a single one, whose characters would be taken for texts."""
+    if isinstance(texts, str | bytes):
+        raise refuse(name, "a list of texts", texts)
+    return listed(name, "texts", texts)
 
 
 @contextmanager

@@ -99,6 +99,9 @@ def test_equal_prompts_are_read_once(rotary, monkeypatch) -> None:
     ({"num_return_sequences": 0}, "num_return_sequences must be an integer of 1 or more, not 0"),
     ({"stop_ids": [31]}, "stop_ids must be ids from 0 to 30, not 31"),
     ({"stop_ids": ["a"]}, "stop_ids must be ids from 0 to 30, not 'a'"),
+    ({"stop_ids": [True]}, "stop_ids must be ids from 0 to 30, not True"),
+    ({"stop_ids": 3}, "stop_ids must be a list of ids, not 3"),
+    ({"use_cache": None}, "use_cache must be True or False, not None"),
     ({"on_overflow": "halves"}, "on_overflow must be"),
     ({"on_overflow": "error", "max_new_tokens": 60}, "8 prompt tokens and 60 new .* 64"),
 ])  # fmt: skip

@@ -115,6 +115,7 @@ def test_nothing_left_to_choose_is_an_error(rotary, backend) -> None:
     ({"logit_bias": {1: np.inf}}, "logit_bias must be of finite numbers or -inf, not inf"),
     ({"logit_bias": {31: 1.0}}, "logit_bias must be ids from 0 to 30, not 31"),
     ({"processors": [3]}, r"processors must be functions of \(ids, logits\), not 3"),
+    ({"processors": len}, r"processors must be a list of functions of \(ids, logits\), not <"),
     ({"min_new_tokens": -1}, "min_new_tokens must be an integer of 0 or more"),
 ])  # fmt: skip
 def test_bad_arguments_are_named_at_once(rotary, options, message) -> None:

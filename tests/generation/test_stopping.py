@@ -46,6 +46,8 @@ def test_stop_strings_have_to_be_texts() -> None:
     for wrong in ("", 3):
         with pytest.raises(ValueError, match="stop must be texts of one character or more"):
             StopStrings(["a", wrong])
+    with pytest.raises(ValueError, match=r"stop must be a list of texts of .*, not None"):
+        StopStrings(None)
 
 
 def test_reasons_and_lengths(rotary, backend) -> None:

@@ -52,6 +52,29 @@ def test_stop_strings_end_a_text_across_tokens(texts, backend, length) -> None:
     assert len(done.tokens.ids) == len(expected) + length
 
 
+@pytest.mark.parametrize("name, wrong, allowed", [
+    ("prompts", "to be", "a list of texts, not 'to be'"),
+    ("prompts", 3, "a list of texts, not 3"),
+    ("a prompt", [[1, 2]], r"a text, bytes, or an array of ids, not \[1, 2\]"),
+    ("num_return_sequences", 1.5, "an integer of 1 or more, not 1.5"),
+    ("stop_ids", 3, "a list of ids, not 3"),
+    ("stop", None, "a list of texts of one character or more, not None"),
+])  # fmt: skip
+def test_bad_arguments_are_named(texts, name, wrong, allowed) -> None:
+    prompts, options = (wrong, {}) if "prompt" in name else (["to be"], {name: wrong})
+    with pytest.raises(ValueError, match=f"^{name} must be {allowed}"):
+        texts.complete(prompts, **options)
+    if name == "prompts":
+        with pytest.raises(ValueError, match=f"^texts must be {allowed}"):
+            texts.score(prompts)
+
+
+def test_stop_ids_may_come_from_an_iterator(texts) -> None:
+    (plain,) = texts.complete(["to be"], seed=1, stop_ids=[4, 5, 6, 7])
+    (same,) = texts.complete(["to be"], seed=1, stop_ids=iter([4, 5, 6, 7]))
+    assert plain.tokens.reason == "stop" and plain.text == same.text
+
+
 def test_each_prompt_is_its_single_run(texts, backend) -> None:
     prompts = ["to be", "a", "or not to"]
     options = {"max_new_tokens": 40, "seed": 3, "stop": ["e", "st"], "num_return_sequences": 2}
