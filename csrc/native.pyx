@@ -15,7 +15,7 @@ import numpy as np
 from litegpt.kernels.reference.embedding import check_ids
 from litegpt.kernels.reference.linear import check_precision
 from litegpt.kernels.reference.loss import kept_targets
-from litegpt.kernels.reference.quantized import check_weights, packed_shape
+from litegpt.kernels.reference.quantized import check_panels, check_weights, not_read, packed_shape
 from litegpt.kernels.reference.rotary import check_positions
 from litegpt.kernels.reference.sampling import refusal
 from litegpt.kernels.reference.weight_formats import FORMATS, weight_format
@@ -25,7 +25,7 @@ cnp.import_array()
 ctypedef Py_ssize_t size
 
 cdef extern from "pool.h" nogil:
-    int LG_OK, LG_NO_MEMORY, LG_BAD_INDEX, LG_BAD_VALUE
+    int LG_OK, LG_NO_MEMORY, LG_BAD_INDEX, LG_BAD_VALUE, LG_NOT_READ
     int LG_MAX_THREADS
     int lg_num_threads()
     void lg_set_num_threads(int count)
@@ -87,6 +87,8 @@ cdef extern from "roster.h" nogil:
         int (*pack_linear)(const float *, int, size, size, float *) noexcept nogil
         int (*quantize)(const float *, int, int, size, size, uint8_t *) noexcept nogil
         int (*pack_quantized)(const uint8_t *, int, size, size, uint8_t *) noexcept nogil
+        int (*read_quantized)(int, const int64_t *, const int64_t *, int, size,
+                              uint8_t *) noexcept nogil
         int (*linear_quantized)(const float *, const uint8_t *, int, lg_finish, size, size, size,
                                 float *) noexcept nogil
         int (*embedding_quantized)(const int64_t *, const uint8_t *, int, size, size, size,

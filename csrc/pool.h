@@ -9,7 +9,8 @@ enum lg_status {
     LG_OK = 0,
     LG_NO_MEMORY = 1,
     LG_BAD_INDEX = 2,  /* an id or position outside its table; the kernel says which */
-    LG_BAD_VALUE = 3   /* numbers that the kernel can't work with; the kernel says where */
+    LG_BAD_VALUE = 3,  /* numbers that the kernel can't work with; the kernel says where */
+    LG_NOT_READ = 4    /* a file that ends too early, or can't be read */
 };
 
 /* A task works on items [begin, end) of a region. */

@@ -82,6 +82,8 @@ typedef struct {
                  uint8_t *blocks))                                                                 \
     K(pack_quantized, (const uint8_t *blocks, int format, lg_size groups, lg_size N,               \
                        uint8_t *packed))                                                           \
+    K(read_quantized, (int file, const int64_t *rows, const int64_t *groups, int format,           \
+                       lg_size panels, uint8_t *packed))                                           \
     K(linear_quantized, (const float *x, const uint8_t *packed, int format, lg_finish finish,      \
                          lg_size M, lg_size K, lg_size N, float *y))                               \
     K(embedding_quantized, (const int64_t *ids, const uint8_t *packed, int format, lg_size count,  \

@@ -1,4 +1,5 @@
 /* All kernel bodies, and the table of them: what a unit of csrc/isa consists of. */
+#define _POSIX_C_SOURCE 200809L /* pread */
 #include "../roster.h"
 #include "../simd.h"
 

@@ -7,6 +7,10 @@
 #ifndef LITEGPT_QUANTIZED_H
 #define LITEGPT_QUANTIZED_H
 
+#include <errno.h>
+#include <sys/types.h>
+#include <unistd.h>
+
 #include "half.h"
 #include "tile.h"
 
@@ -224,16 +228,20 @@ INLINE void interleave_units(const int halves, const int words, const uint8_t *b
                          stride, rows, to);                                                    \
         break;
 
+/* A panel: `rows` outputs (32, or fewer at the end), each so many blocks one after the other. */
+static void interleave_panel(int format, const uint8_t *blocks, lg_size groups, int rows,
+                             uint8_t *to) {
+    const lg_size bytes = block_bytes(&weight_formats[format]), stride = groups * bytes;
+    for (lg_size g = 0; g < groups; g++, blocks += bytes, to += bytes * PANEL)
+        switch (format) { LG_FORMATS(INTERLEAVE_CASE) }
+}
+
 static int interleave_panels(void *context, ptrdiff_t begin, ptrdiff_t end) {
     const struct interleave_task *t = context;
-    const lg_size bytes = block_bytes(&weight_formats[t->format]), stride = t->groups * bytes;
+    const lg_size bytes = t->groups * block_bytes(&weight_formats[t->format]) * PANEL;
     for (lg_size panel = begin; panel < end; panel++)
-        for (lg_size g = 0; g < t->groups; g++) {
-            const uint8_t *blocks = t->blocks + panel * PANEL * stride + g * bytes;
-            uint8_t *to = t->packed + (panel * t->groups + g) * bytes * PANEL;
-            const int rows = at_most(t->N - panel * PANEL, PANEL);
-            switch (t->format) { LG_FORMATS(INTERLEAVE_CASE) }
-        }
+        interleave_panel(t->format, t->blocks + panel * bytes, t->groups,
+                         at_most(t->N - panel * PANEL, PANEL), t->packed + panel * bytes);
     return LG_OK;
 }
 
@@ -241,6 +249,56 @@ static int pack_quantized(const uint8_t *blocks, int format, lg_size groups, lg_
                           uint8_t *packed) {
     struct interleave_task t = {format, blocks, groups, N, packed};
     return lg_parallel((N + PANEL - 1) / PANEL, row_grain(PANEL * groups), interleave_panels, &t);
+}
+
+/* All of a piece of a file; LG_NOT_READ if it isn't there. */
+static int read_piece(int file, int64_t start, lg_size bytes, uint8_t *to) {
+    while (bytes > 0) {
+        const ssize_t count = pread(file, to, (size_t)bytes, start);
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) return LG_NOT_READ;
+        to += count, start += count, bytes -= count;
+    }
+    return LG_OK;
+}
+
+enum { TOGETHER = 4 * PANEL }; /* rows apart, up to which those of a panel are read at once */
+
+/* The rows of a panel, to `blocks`; `room` takes what lies between the first and the last of them:
+   the rows of a rotary head alternate with those of its other half. */
+static int read_rows(int file, const int64_t *rows, int count, lg_size stride, uint8_t *blocks,
+                     uint8_t *room) {
+    int64_t first = rows[0], last = rows[0];
+    int side_by_side = 1;
+    for (int i = 1; i < count; i++) {
+        if (rows[i] < first) first = rows[i];
+        if (rows[i] > last) last = rows[i];
+        side_by_side &= rows[i] == rows[i - 1] + stride;
+    }
+    if (side_by_side) return read_piece(file, first, count * stride, blocks);
+    const int near = last - first <= TOGETHER * stride;
+    int status = near ? read_piece(file, first, last - first + stride, room) : LG_OK;
+    for (int i = 0; i < count && status == LG_OK; i++, blocks += stride)
+        if (near) memcpy(blocks, room + (rows[i] - first), (size_t)stride);
+        else status = read_piece(file, rows[i], stride, blocks);
+    return status;
+}
+
+/* Not in parallel: it runs beside the reading of a vocabulary, which has a processor of its own. */
+static int read_quantized(int file, const int64_t *rows, const int64_t *groups, int format,
+                          lg_size panels, uint8_t *packed) {
+    for (lg_size panel = 0; panel < panels; panel++, rows += PANEL) {
+        const lg_size stride = groups[panel] * block_bytes(&weight_formats[format]);
+        int count = 0;
+        while (count < PANEL && rows[count] >= 0) count++;
+        uint8_t *blocks = lg_scratch(LG_SCRATCH_TASK, (size_t)(stride * (PANEL + TOGETHER + 1)));
+        if (blocks == NULL) return LG_NO_MEMORY;
+        const int status = read_rows(file, rows, count, stride, blocks, blocks + PANEL * stride);
+        if (status != LG_OK) return status;
+        interleave_panel(format, blocks, groups[panel], count, packed);
+        packed += PANEL * stride;
+    }
+    return LG_OK;
 }
 
 struct lookup_task {

@@ -199,6 +199,22 @@ def pack_quantized(blocks, format, packed=None):
     return packed
 
 
+def read_quantized(file, rows, groups, format, packed):
+    form = weight_format(format)
+    cdef int number = FORMAT_NUMBERS[format], descriptor = file.fileno()
+    cdef int64_t *prows = integers(rows, "rows", -1)
+    cdef int64_t *pgroups = integers(groups, "groups", -1)
+    cdef uint8_t *ppacked = bytes_of(packed, "packed")
+    check_panels(rows, groups, form, packed)
+    cdef size panels = cnp.PyArray_SIZE(groups)
+    cdef int status
+    with nogil:
+        status = chosen.read_quantized(descriptor, prows, pgroups, number, panels, ppacked)
+    if status == LG_NOT_READ:
+        raise not_read()
+    finish(status)
+
+
 def linear_quantized(x, packed, format, size outputs, bias=None, residual=None, activation=None):
     form = weight_format(format)
     cdef int number = FORMAT_NUMBERS[format]

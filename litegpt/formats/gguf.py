@@ -8,6 +8,7 @@ it is used, and counts have a bound, so that opening takes little time and no me
 
 import mmap
 import struct
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from litegpt import kernels
 from litegpt.formats.errors import ModelFormatError
 from litegpt.formats.gguf_strings import string_ends, strings
 from litegpt.formats.gguf_types import TENSOR_TYPES, TensorType, decode
@@ -92,10 +94,11 @@ class GgufFile:
         self.tensors: dict[str, TensorPlace] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._strings = 0  # in arrays so far
-        with path.open("rb") as file:
-            if file.read(4) != MAGIC:
-                raise self._refuse("not a GGUF file")
-            self._bytes: mmap.mmap = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._file = path.open("rb")
+        weakref.finalize(self, self._file.close)
+        if self._file.read(4) != MAGIC:
+            raise self._refuse("not a GGUF file")
+        self._bytes = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         self._end = len(self._bytes)
         self._at, self._reading = 4, "header"
         self._header()
@@ -115,6 +118,15 @@ class GgufFile:
         flat = np.frombuffer(self._bytes, np.uint8, place.nbytes, place.start)
         rows = prod(place.shape[:-1])
         return flat.reshape(rows, place.shape[-1] // place.form.group, place.form.block_bytes)
+
+    def read_packed(
+        self, rows: np.ndarray, groups: np.ndarray, format: str, packed: np.ndarray
+    ) -> None:
+        """kernels.read_quantized of this file: no page of it counts as this process's memory."""
+        try:
+            kernels.read_quantized(self._file, rows, groups, format, packed)
+        except OSError as error:
+            raise self._refuse(str(error)) from None
 
     def forget(self, name: str) -> None:
         """Lets go of a tensor's pages, which count as this process's memory once they are read."""

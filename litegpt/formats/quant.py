@@ -17,6 +17,7 @@ from litegpt.kernels.reference.weight_formats import (
 __all__ = [
     "FORMATS",
     "GGUF_FORMATS",
+    "STORED_ALIKE",
     "WeightFormat",
     "dequantize",
     "from_gguf",
@@ -36,6 +37,7 @@ GGUF_FORMATS = {
     "Q4_0": "q4",
 }
 _ZEROS = {"Q5_0": 16, "Q4_0": 8}  # types without a minimum -> the code that stands for 0
+STORED_ALIKE = GGUF_FORMATS.keys() - _ZEROS.keys() - {"Q5_1"}  # from_gguf leaves them as they are
 
 
 def from_gguf(data: np.ndarray, kind: str) -> np.ndarray:

@@ -7,9 +7,10 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from litegpt.formats import GgufFile, ModelFormatError
-from litegpt.formats.quant import FORMATS, GGUF_FORMATS, from_gguf
+from litegpt.formats.quant import FORMATS, GGUF_FORMATS, STORED_ALIKE, from_gguf
+from litegpt.kernels.reference.linear import PANEL
 from litegpt.models.family import Tensor
-from litegpt.models.quantization import Packing
+from litegpt.models.quantization import Packing, Places
 from litegpt.nn.frozen import FrozenParameter
 
 # formats in which blocks stay, unless another is asked for
@@ -56,6 +57,13 @@ def warn_of_decoded(file: GgufFile, types: Collection[str]) -> None:
 
 def _packing(file: GgufFile, pieces: list[_Piece], form: str) -> Packing:
     pieces = sorted(pieces, key=lambda piece: piece[1].columns or (0, 0))
+    inputs, transposed = pieces[0][1].shape[-1], not pieces[0][1].transposed
+    places = _places(file, pieces)
+    if places is not None:
+        outputs = sum(tensor.shape[0] for _, tensor in pieces)
+        return Packing(
+            form, lambda room: FrozenParameter(room, form, inputs, outputs, transposed), places
+        )
 
     def pack(room: np.ndarray) -> FrozenParameter:
         rows = []
@@ -65,10 +73,24 @@ def _packing(file: GgufFile, pieces: list[_Piece], form: str) -> Packing:
             except ValueError as error:
                 raise ModelFormatError(f"{file.path}: {name}: {error}") from error
             rows.append(tensor.from_file(blocks))
-        inputs, transposed = pieces[0][1].shape[-1], pieces[0][1].transposed
-        frozen = FrozenParameter.of_blocks(rows, form, inputs, not transposed, room)
+        frozen = FrozenParameter.of_blocks(rows, form, inputs, transposed, room)
         for name, _ in pieces:
             file.forget(name)
         return frozen
 
     return Packing(form, pack)
+
+
+def _places(file: GgufFile, pieces: list[_Piece]) -> Places | None:
+    """Where the rows lie, unless their blocks are stored otherwise than in the kernels' formats."""
+    if any(file.tensors[name].form.name not in STORED_ALIKE for name, _ in pieces):
+        return None
+    rows = []
+    for name, tensor in pieces:
+        place = file.tensors[name]
+        width = place.nbytes // tensor.shape[0]
+        rows.append(place.start + width * tensor.from_file(np.arange(tensor.shape[0])))
+    rows.append(np.full(-sum(map(len, rows)) % PANEL, -1))
+    panels = np.concatenate(rows).reshape(-1, PANEL)
+    groups = place.shape[-1] // place.form.group
+    return Places(panels, np.full(len(panels), groups))

@@ -158,7 +158,7 @@ def load_gguf(
     packed, others = packings(file, weights.tensors, packable(model), kept)
     if dtype is None:
         warn_of_decoded(file, others)
-    freeze(model, packed, meanwhile)
+    freeze(model, packed, file, meanwhile)
     weights.read_into(dict(model.named_parameters()), fixed_arrays(model), share=False)
     if dtype not in (None, "float32"):
         quantize(model, dtype, packed)

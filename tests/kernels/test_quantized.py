@@ -1,5 +1,7 @@
 """Weights in fewer bits: what rounding misses, what is equal bit for bit, what is refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from litegpt.formats.quant import (
     from_gguf,
     unpack_quantized,
 )
+from litegpt.kernels.reference.linear import PANEL
 from litegpt.kernels.reference.weight_formats import activation_codes
 
 equal = np.testing.assert_array_equal
@@ -162,6 +165,50 @@ def test_packed_weights_go_where_there_is_room_for_them(backend: str) -> None:
     room.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         kernels.pack_quantized(blocks, "q8", room)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_lies_in_a_file_is_packed_as_from_memory(
+    backend: str, rng: np.random.Generator, tmp_path: Path, format: str
+) -> None:
+    """Two weights in one call; the rows of the first stand in the opposite order in the file."""
+    first, second = (kernels.quantize(normal(rng, *shape), format) for shape in ((64, 70), (96, 9)))
+    path = tmp_path / "blocks"
+    path.write_bytes(b"what comes before" + first[::-1].tobytes() + second.tobytes())
+    rows = np.full((4, PANEL), -1)
+    width = first[0].size
+    rows[:3].flat[:70] = 17 + width * np.arange(70)[::-1]
+    rows[3, :9] = 17 + first.size + second[0].size * np.arange(9)
+    groups = np.array([first.shape[1]] * 3 + [second.shape[1]])
+    wanted = [kernels.pack_quantized(blocks, format).ravel() for blocks in (first, second)]
+    packed = np.full(sum(map(len, wanted)), 7, np.uint8)
+    with path.open("rb") as file:
+        kernels.read_quantized(file, rows, groups, format, packed)
+        equal(packed, np.concatenate(wanted))
+        rows[3, 8] += 1  # the last row now ends a byte after the file
+        with pytest.raises(OSError, match="the file ends within a row of blocks"):
+            kernels.read_quantized(file, rows, groups, format, packed)
+
+
+def test_places_that_do_not_fit_are_refused(backend: str, tmp_path: Path) -> None:
+    path = tmp_path / "blocks"
+    path.write_bytes(bytes(34 * 4 * 64))
+    rows, groups = 136 * np.arange(64).reshape(2, PANEL), np.array([4, 4])
+    packed = np.zeros(34 * 4 * 64, np.uint8)
+    read_only = packed.copy()
+    read_only.flags.writeable = False
+    with path.open("rb") as file:
+        kernels.read_quantized(file, rows, groups, "q8", packed)
+        for wrong, message in (
+            ((rows[:1], groups, packed), r"rows must have shape \(2, 32\), not \(1, 32\)"),
+            ((rows, groups + 1, packed), r"packed must have shape \(10880,\), not \(8704,\)"),
+            ((rows, groups - 4, packed), "groups .* at least 1"),
+            ((rows - 1, groups, packed), "-1 only after them"),
+            ((rows + (1 << 62), groups, packed), "places up to"),
+            ((rows, groups, read_only), "read-only"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                kernels.read_quantized(file, wrong[0], wrong[1], "q8", wrong[2])
 
 
 @pytest.mark.parametrize("kernel", ["quantize", "pack_quantized", "linear_quantized"])

@@ -1,5 +1,6 @@
 """Models as GGUF files: written and read again, and what contradicts itself in them."""
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from litegpt.formats.gguf_types import TYPE_NAMED, decode, encode
 from litegpt.formats.gguf_write import GgufTensor, write_gguf
 from litegpt.formats.quant import FORMATS
 from litegpt.models.gguf_export import save_gguf
+from litegpt.models.pretrained import load_gguf, open_gguf
 from litegpt.nn.frozen import FrozenParameter
 
 LLAMA3 = {
@@ -217,6 +219,32 @@ def test_blocks_stay_as_they_are(make_model: Any, tmp_path: Path, tied: bool) ->
     assert 0 < np.abs(y - exact_y).max() < 0.05 * np.abs(exact_y).max()  # activations of 8 bits
     with pytest.raises(RuntimeError, match="inference"):
         loaded.train().loss_and_backward([ids], [ids])
+
+
+def test_what_goes_wrong_beside_the_reading(make_model: Any, tmp_path: Path) -> None:
+    """Blocks are read in a thread: errors in it, and beside it, reach the caller; it ends."""
+    path = _in_blocks(make_model("llama", **SIZES), tmp_path / "m.gguf", {})
+    wanted, threads = GPTModel.from_pretrained(path), threading.active_count()
+    done = []
+    loaded = load_gguf(GPTModel, open_gguf(path), None, lambda: done.append("beside"))
+    assert done == ["beside"]
+    for (name, parameter), other in zip(
+        wanted.named_parameters(), loaded.parameters(), strict=True
+    ):
+        np.testing.assert_array_equal(parameter.data, other.data, err_msg=name)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_gguf(GPTModel, open_gguf(path), None, interrupted)
+    file = open_gguf(path)
+    last = max(file.tensors.values(), key=lambda place: place.start)
+    with path.open("r+b") as shorter:  # by somebody else, meanwhile
+        shorter.truncate(last.start + last.nbytes - 1)
+    with pytest.raises(ModelFormatError, match=r"m\.gguf: the file ends within a row of blocks"):
+        load_gguf(GPTModel, file, None, lambda: None)
+    assert threading.active_count() == threads
 
 
 def test_blocks_of_two_kinds_in_one_matrix(make_model: Any, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Cases of the dense layer whose weights are stored in fewer bits."""
 
+from collections.abc import Sequence
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from litegpt.kernels.cases.case import (
     normal,
     sum_error,
 )
+from litegpt.kernels.reference.linear import PANEL
 from litegpt.kernels.reference.quantized import dequantize, packed_shape, unpack_quantized
 from litegpt.kernels.reference.weight_formats import (
     FORMATS,
@@ -45,6 +48,32 @@ def _pack(
     shape = (outputs, form.groups(inputs), form.block_bytes)
     room = rng.integers(0, 256, packed_shape(form, inputs, outputs), np.uint8) if into else None
     return {"blocks": rng.integers(0, 256, shape, np.uint8), "format": format, "packed": room}
+
+
+def _read(
+    rng: np.random.Generator, sizes: Sequence[tuple[int, int]], format: str, apart: bool = False
+) -> Arguments:
+    """Weights of these (inputs, outputs) one after the other in a file; apart: in any order."""
+    form, panels, groups, start = weight_format(format), [], [], 5
+    for inputs, outputs in sizes:
+        count = form.groups(inputs)
+        order = rng.permutation(outputs) if apart else np.arange(outputs)
+        rows = np.full(-(-outputs // PANEL) * PANEL, -1)
+        rows[:outputs] = start + order * count * form.block_bytes
+        panels.append(rows.reshape(-1, PANEL))
+        groups += [count] * len(panels[-1])
+        start += outputs * count * form.block_bytes
+    file = TemporaryFile()  # closed when nobody has it any more
+    file.write(rng.bytes(start))
+    file.flush()
+    width = PANEL * form.block_bytes
+    return {
+        "file": file,
+        "rows": np.concatenate(panels),
+        "groups": np.array(groups),
+        "format": format,
+        "packed": rng.integers(0, 256, sum(groups) * width, np.uint8),
+    }
 
 
 def _packed(rng: np.random.Generator, inputs: int, outputs: int, format: str) -> np.ndarray:
@@ -153,6 +182,22 @@ CASES = (
         exact,
         {f"768x3072 {f}": (768, 3072, f) for f in _FEWER_BITS},
         updates=("packed",),
+    ),
+    Case(
+        "read_quantized",
+        _read,
+        (
+            *(
+                ([(40, 70), (k, 137), (64, 32)], f, a)
+                for f in FORMATS
+                for k in (1, 33, 300)
+                for a in _BOTH
+            ),
+        ),
+        exact,
+        {f"768x3072 {f}": ([(768, 3072)], f) for f in _FEWER_BITS},
+        updates=("packed",),
+        moved=lambda arguments: 2.0 * arguments["packed"].size,
     ),
     Case(
         "linear_quantized",

@@ -52,6 +52,7 @@ from litegpt.kernels.reference.quantized import (
     linear_quantized,
     pack_quantized,
     quantize,
+    read_quantized,
 )
 from litegpt.kernels.reference.rotary import rotary, rotary_backward
 from litegpt.kernels.reference.sampling import sample
@@ -86,6 +87,7 @@ __all__ = [
     "pack_linear",
     "pack_quantized",
     "quantize",
+    "read_quantized",
     "relu",
     "relu_backward",
     "rmsnorm",

@@ -5,12 +5,16 @@ takes the same unit of many outputs, and one row of activations reads the weight
 """
 
 import math
+import os
+from typing import IO
 
 import numpy as np
 
 from litegpt.kernels.reference.embedding import check_ids
 from litegpt.kernels.reference.linear import PANEL, finish, linear
 from litegpt.kernels.reference.weight_formats import WeightFormat, add_products, weight_format
+
+_FARTHEST = 1 << 60  # bytes of a file
 
 
 def _rows(array: np.ndarray, axes: int) -> np.ndarray:
@@ -98,6 +102,63 @@ def _check_packed(packed: np.ndarray, form: WeightFormat, inputs: int, outputs: 
     shape = packed_shape(form, inputs, outputs)
     if packed.shape != shape:
         raise ValueError(f"packed must have shape {shape}, not {packed.shape}")
+
+
+def read_quantized(
+    file: IO[bytes], rows: np.ndarray, groups: np.ndarray, format: str, packed: np.ndarray
+) -> None:
+    """pack_quantized of blocks that lie in a file, of any number of weights in one call.
+
+    rows (panels, 32) int64 says where in the file the blocks of each output begin (-1: there is no
+    such output, nor any after it in the panel), groups (panels,) int64 how many these are. packed
+    (bytes,) takes panel after panel. A file that ends before, or can't be read: OSError.
+    """
+    form = weight_format(format)
+    check_panels(rows, groups, form, packed)
+    end = 0
+    for places, count in zip(rows, groups.tolist(), strict=True):
+        begins = places[places >= 0]
+        width = count * form.block_bytes
+        blocks = np.zeros((PANEL, width), np.uint8)
+        if begins.size:
+            first = int(begins.min())
+            data = _read(file, first, int(begins.max()) - first + width)
+            blocks[: len(begins)] = data[(begins - first)[:, None] + np.arange(width)]
+        start, end = end, end + blocks.size
+        blocks = blocks.reshape(PANEL, count, form.block_bytes)
+        packed[start:end] = pack_quantized(blocks, format).reshape(-1)
+
+
+def _read(file: IO[bytes], start: int, count: int) -> np.ndarray:
+    data = b""
+    while len(data) < count:
+        more = os.pread(file.fileno(), count - len(data), start + len(data))
+        if not more:
+            raise not_read()
+        data += more
+    return np.frombuffer(data, np.uint8)
+
+
+def not_read() -> OSError:
+    return OSError("the file ends within a row of blocks, or can't be read")
+
+
+def check_panels(
+    rows: np.ndarray, groups: np.ndarray, form: WeightFormat, packed: np.ndarray
+) -> None:
+    """ValueError if these don't fit each other, or name places that no file has."""
+    if groups.ndim != 1 or groups.min(initial=1) < 1 or groups.max(initial=1) > packed.size:
+        raise ValueError(f"groups must have shape (panels,), and be at least 1: {groups.shape}")
+    if rows.shape != (len(groups), PANEL):
+        raise ValueError(f"rows must have shape ({len(groups)}, {PANEL}), not {rows.shape}")
+    absent = rows < 0
+    if rows.max(initial=0) > _FARTHEST or (absent[:, :-1] > absent[:, 1:]).any():
+        raise ValueError(f"rows must be places up to {_FARTHEST}, with -1 only after them")
+    wanted = int(groups.sum()) * PANEL * form.block_bytes
+    if packed.shape != (wanted,):
+        raise ValueError(f"packed must have shape ({wanted},), not {packed.shape}")
+    if not packed.flags.writeable:
+        raise ValueError("packed is read-only")
 
 
 def linear_quantized(
