@@ -3,11 +3,13 @@
     pip install -e '.[peers]'
     python benchmarks/curves.py                    300 steps of 10 M parameters, two seeds
     python benchmarks/curves.py --steps 30         a try
+    python benchmarks/curves.py --precision bfloat16    LiteGPT's products, and a third run by
+                                                   PyTorch under torch.autocast
 
 nanoGPT's shape for Shakespeare's characters: 6 layers, 384 wide, 256 positions; 8 windows a step.
 With a seed both begin with the same weights, read the same windows and have the same learning
 rates; another seed changes the first two. They take turns, step by step, each in a process of its
-own that is stopped while the other computes.
+own that is stopped while others compute.
 """
 
 import argparse
@@ -17,15 +19,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from contenders import LITEGPT
+from contenders import AUTOCAST, LITEGPT
 from contenders.worker import Worker
 
 from litegpt import backend
 from litegpt.cli.info import processor
+from litegpt.kernels.reference.linear import PRECISIONS
 from litegpt.kernels.threads import default_threads
 
 MODEL, ROWS = "nanogpt-10m", 8
-NAMES = (LITEGPT, "PyTorch")
+NAMES = {"float32": (LITEGPT, "PyTorch"), "bfloat16": (LITEGPT, "PyTorch", AUTOCAST)}
 _MEANS = 6  # of the losses in so many equal parts of the run
 
 Losses = dict[tuple[str, int], list[float]]  # of every step, by contender and seed
@@ -36,24 +39,35 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=default_threads())
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="LiteGPT's")
     arguments = parser.parse_args()
+    precision: str = arguments.precision
     losses: Losses = {}
-    seconds: dict[str, list[float]] = {name: [] for name in NAMES}
+    seconds: dict[str, list[float]] = {name: [] for name in NAMES[precision]}
     for seed in range(1, arguments.seeds + 1):
-        run(seed, arguments.steps, arguments.threads, losses, seconds)
-    print(f"{processor()}, {backend()}, {arguments.threads} threads\n")
+        run(seed, arguments.steps, precision, arguments.threads, losses, seconds)
+    print(f"{processor()}, {backend()}, {arguments.threads} threads, LiteGPT in {precision}\n")
     print("\n".join(table(losses)))
     print("\n".join(summary(losses, seconds)))
 
 
 def run(
-    seed: int, steps: int, threads: int, losses: Losses, seconds: dict[str, list[float]]
+    seed: int,
+    steps: int,
+    precision: str,
+    threads: int,
+    losses: Losses,
+    seconds: dict[str, list[float]],
 ) -> None:
-    """Both contenders' runs of a seed, added to losses and seconds of all steps."""
+    """The contenders' runs of a seed, added to losses and seconds of all steps."""
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        workers = {name: stack.enter_context(Worker(name, Path(folder), threads)) for name in NAMES}
+        workers = {
+            name: stack.enter_context(Worker(name, Path(folder), threads)) for name in seconds
+        }
         for name, worker in workers.items():
-            worker.prepare("run", {"model": MODEL, "seed": seed, "rows": ROWS, "steps": steps})
+            options = {"model": MODEL, "seed": seed, "rows": ROWS, "steps": steps}
+            own = {"precision": precision} if name == LITEGPT else {}
+            worker.prepare("run", options | own)
             losses[name, seed] = []
         for _ in range(steps):
             for name, worker in workers.items():
@@ -82,23 +96,27 @@ def table(losses: Losses) -> list[str]:
 
 
 def summary(losses: Losses, seconds: dict[str, list[float]]) -> list[str]:
-    """How far the two are apart, how far seeds are, and the ratio of their speeds."""
-    ours, theirs = NAMES
+    """How far the others are from LiteGPT, how far seeds are, and the ratios of the speeds."""
+    ours, *others = seconds
     seeds = sorted({seed for _, seed in losses})
-    between = max(
-        float(np.abs(means(losses[ours, seed]) - means(losses[theirs, seed])).max())
-        for seed in seeds
-    )
-    lines = [f"\nlargest difference between {ours} and {theirs}, same seed: {between:.4f}"]
+    lines = [""]
+    for theirs in others:
+        between = max(
+            float(np.abs(means(losses[ours, seed]) - means(losses[theirs, seed])).max())
+            for seed in seeds
+        )
+        lines.append(f"largest difference between {ours} and {theirs}, same seed: {between:.4f}")
     if len(seeds) > 1:
         noise = max(
             float(np.ptp([means(losses[name, seed]) for seed in seeds], axis=0).max())
-            for name in NAMES
+            for name in seconds
         )
         lines.append(f"largest difference between seeds, same system: {noise:.4f}")
     times = {name: statistics.median(taken) for name, taken in seconds.items()}
     lines += [f"{name}: {1000 * time:.1f} ms a step (median)" for name, time in times.items()]
-    lines.append(f"{ours} is {times[theirs] / times[ours]:.2f} x as fast as {theirs}")
+    lines += [
+        f"{ours} is {times[theirs] / times[ours]:.2f} x as fast as {theirs}" for theirs in others
+    ]
     return lines
 
 

@@ -63,10 +63,11 @@ class Contest:
         return {name: row.figure(seconds[name]) if name in seconds else None for name in names}
 
     def machine(self) -> list[float] | None:
-        """Bytes/s read from memory, operations/s on float32 and on 8-bit codes; None without
-        compiled kernels."""
+        """Bytes/s read from memory, operations/s on float32, on bfloat16 and on 8-bit codes; None
+        without compiled kernels."""
         rates = []
-        for kind, amount in (("read", 2.0**30), ("flops", 2e10), ("q8", 8e10)):
+        kinds = {"read": 2.0**30, "flops": 2e10, "bfloat16": 4e10, "q8": 8e10}
+        for kind, amount in kinds.items():
             row = Row(kind, "", {}, "machine/s", (), (), amount, {kind: amount})
             try:
                 self._prepare(row, LIMIT)
@@ -85,7 +86,8 @@ class Contest:
     def _prepare(self, row: Row, name: str) -> np.ndarray | None:
         if name == LIMIT:
             return self._worker(name).prepare("limit", row.limit)
-        return self._worker(name).prepare(row.task, row.options)
+        options = row.options | row.own if name == LITEGPT else row.options
+        return self._worker(name).prepare(row.task, options)
 
     def _prepared(self, row: Row) -> list[str]:
         """Who can run the row, and agrees with the first that can."""
@@ -234,9 +236,10 @@ def print_table(rows: Sequence[Row], contest: Contest, threads: int) -> None:
     """Each line as soon as it is measured."""
     machine = f"{processor()}, {threads} threads"
     if rates := contest.machine():
-        reads, floats, codes = (rate / 1e9 for rate in rates)
+        reads, floats, halves, codes = (rate / 1e9 for rate in rates)
         machine += (
-            f"; reads {reads:.1f} GB/s, {floats:.0f} GFLOP/s float32, {codes:.0f} GOP/s 8-bit"
+            f"; reads {reads:.1f} GB/s, {floats:.0f} GFLOP/s float32, {halves:.0f} bfloat16, "
+            f"{codes:.0f} GOP/s 8-bit"
         )
     print(f"{machine}\n\n{versions()}\n")
     print(markdown(HEADER))

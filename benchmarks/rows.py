@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from contenders import LIMIT, LITEGPT
+from contenders import AUTOCAST, LIMIT, LITEGPT
 
 Figures = dict[str, float | None]  # contender -> figure in the row's unit, None: not measured
 
@@ -26,8 +26,8 @@ class Row:
     """A task with its options; amount / seconds is the figure of a rate, seconds that of a time,
     and of memory the task says it itself.
 
-    tolerance is the largest difference between LiteGPT's answer and a peer's, relative to their
-    size. limit holds machine.limit's options.
+    own are further options of LiteGPT's alone. tolerance is the largest difference between
+    LiteGPT's answer and a peer's, relative to their size. limit holds machine.limit's options.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Row:
     amount: float = 1.0
     limit: dict[str, float] = field(default_factory=dict)
     tolerance: float = 1e-4
+    own: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_rate(self) -> bool:
@@ -143,6 +144,38 @@ def _prefill(name: str, weights: str, peers: tuple[str, ...], factor: float) -> 
     )
 
 
+def _training(
+    what: str, model: str, rows: int, length: int, unit: str, factor: float
+) -> Iterator[Row]:
+    """A step in float32, and one whose products are bfloat16's, as PyTorch's are under autocast."""
+    matrices, layers, heads, width, updated = _TRAINED[model]
+    products = 6 * rows * length * matrices
+    attention = 3.5 * layers * _attention_flops(rows, heads, length, width)
+    update = {"read": updated} if updated else {}
+    options = {"model": model, "rows": rows, "length": length}
+    yield Row(
+        f"training step, {what}",
+        "training",
+        options,
+        unit,
+        ("PyTorch",),
+        (Wanted(factor, "PyTorch"),),
+        limit={"flops": products + attention} | update,
+        tolerance=1e-3,
+    )
+    yield Row(
+        f"training step, {what}, bfloat16",
+        "training",
+        options,
+        unit,
+        ("PyTorch", AUTOCAST),
+        (Wanted(factor, "PyTorch"), Wanted(1, AUTOCAST)),
+        limit={"bfloat16": products, "flops": attention} | update,
+        tolerance=1e-3,
+        own={"precision": "bfloat16"},
+    )
+
+
 def _smollm2(
     name: str,
     task: str,
@@ -192,7 +225,13 @@ def _sampling(name: str, top_k: int, top_p: float, milliseconds: float) -> Row:
 _ALL_PEERS = ("transformers", "llama.cpp", "CTranslate2")
 # SmolLM2's: 9 heads of queries and 3 of keys and values, 64 wide; a gate beside the hidden layer
 _SMOLLM2_BLOCKS = 30 * 576 * ((9 + 3 + 3 + 9) * 64 + 3 * 1536)
-_NANO = 4 * 12 * 128**2 + 65 * 128  # numbers in the matrices of nanoGPT's recipe
+# numbers in a model's matrices, layers, heads, their width, and bytes of a step's update: AdamW
+# reads four arrays and writes three, and gradients are zeroed; small ones stay in the caches
+_TRAINED: dict[str, tuple[float, int, int, int, float]] = {
+    "gpt2-124m": (_BLOCKS + _HEAD, 12, 12, 64, 8 * 4 * _ALL),
+    "nanogpt-cpu": (4 * 12 * 128**2 + 65 * 128, 4, 4, 32, 0),
+    "nanogpt-10m": (6 * 12 * 384**2 + 65 * 384, 6, 6, 64, 0),
+}
 
 ROWS = [
     _decode(
@@ -212,27 +251,9 @@ ROWS = [
     ),
     _prefill("prefill of 512, float32", "float32", _ALL_PEERS, 2),
     _prefill("prefill of 512, 8-bit", "q8", ("llama.cpp", "CTranslate2"), 1.7),
-    Row(
-        "training step, 124M, B4 T64",
-        "training",
-        {"model": "gpt2-124m", "rows": 4, "length": 64},
-        "s",
-        ("PyTorch",),
-        (Wanted(0.55, "PyTorch"),),
-        # AdamW reads four arrays and writes three, and the gradients are zeroed
-        limit={"flops": 6 * 4 * 64 * (_BLOCKS + _HEAD), "read": 8 * 4 * _ALL},
-        tolerance=1e-3,
-    ),
-    Row(
-        "training step, nanoGPT's recipe",
-        "training",
-        {"model": "nanogpt-cpu", "rows": 12, "length": 64},
-        "ms",
-        ("PyTorch",),
-        (Wanted(0.33, "PyTorch"),),
-        limit={"flops": 6 * 12 * 64 * _NANO + 3.5 * 4 * _attention_flops(12, 4, 64, 32)},
-        tolerance=1e-3,
-    ),
+    *_training("124M, B4 T64", "gpt2-124m", 4, 64, "s", 0.55),
+    *_training("nanoGPT's recipe", "nanogpt-cpu", 12, 64, "ms", 0.33),
+    *_training("10M, B8 T256", "nanogpt-10m", 8, 256, "ms", 0.5),
     Row(
         "attention (1,12,1024,64)",
         "attention",

@@ -30,7 +30,8 @@ def limit_seconds(workload: Workload) -> float:
     with kernels.use_backend(kernels.available_backends()[-1]):
         if workload.unit == "GB/s":
             return workload.moved / _copy_rate(moved)
-        return max(1e9 * workload.amount / _multiply_add_rate(), workload.moved / _read_rate(moved))
+        multiplied = 1e9 * workload.amount / _multiply_add_rate(workload.precision)
+        return max(multiplied, workload.moved / _read_rate(moved))
 
 
 def _time(benchmark: Any, backend: str, workload: Workload) -> None:

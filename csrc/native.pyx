@@ -128,6 +128,7 @@ cdef extern from "roster.h" nogil:
         int (*probe_read)(const float *, size, float *) noexcept nogil
         int (*probe_copy)(const float *, size, float *) noexcept nogil
         int (*probe_multiply_add)(const float *, size, float *, double *) noexcept nogil
+        int (*probe_multiply_pairs)(const float *, size, float *, double *) noexcept nogil
         int (*probe_multiply_codes)(const float *, int, size, float *, double *) noexcept nogil
     int lg_backend_count()
     const lg_kernels *lg_backend(int index)

@@ -129,6 +129,7 @@ typedef struct {
     K(probe_read, (const float *x, lg_size blocks, float *sums))                                   \
     K(probe_copy, (const float *x, lg_size count, float *y))                                       \
     K(probe_multiply_add, (const float *x, lg_size items, float *y, double *operations))           \
+    K(probe_multiply_pairs, (const float *x, lg_size items, float *y, double *operations))         \
     K(probe_multiply_codes, (const float *x, int format, lg_size items, float *y,                  \
                              double *operations))
 /* clang-format on */

@@ -39,10 +39,12 @@ class Contender:
 
 
 LITEGPT, LIMIT = "LiteGPT", "limit"
+AUTOCAST = "PyTorch autocast"  # to bfloat16
 CONTENDERS = {
     LITEGPT: Contender("ours", ("litegpt",)),
     LIMIT: Contender("machine", ("litegpt",)),
     "PyTorch": Contender("pytorch", ("torch", "safetensors")),
+    AUTOCAST: Contender("autocast", ("torch", "safetensors")),
     "transformers": Contender("huggingface", ("torch", "transformers")),
     "llama.cpp": Contender("llamacpp", ("llama_cpp", "gguf", "safetensors")),
     "CTranslate2": Contender("ctranslate", ("ctranslate2", "transformers")),

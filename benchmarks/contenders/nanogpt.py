@@ -68,7 +68,7 @@ def _load(model: str, seed: int) -> GPT:
     return gpt
 
 
-def _step(model: str, seed: int) -> Step:
+def _step(model: str, seed: int, autocast: bool) -> Step:
     gpt = _load(model, seed)
     learning_rate, betas, weight_decay, clip = inputs.OPTIMIZERS[model]
     matrices = [p for p in gpt.parameters() if p.ndim >= 2]
@@ -86,7 +86,8 @@ def _step(model: str, seed: int) -> Step:
     def step(ids: np.ndarray, targets: np.ndarray, rate: float) -> float:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        loss = gpt(torch.from_numpy(ids), torch.from_numpy(targets))
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = gpt(torch.from_numpy(ids), torch.from_numpy(targets))
         loss.backward()
         nn.utils.clip_grad_norm_(gpt.parameters(), clip)
         optimizer.step()
@@ -96,9 +97,9 @@ def _step(model: str, seed: int) -> Step:
     return step
 
 
-def training(model: str, rows: int, length: int) -> Task:
-    return one_batch(_step(model, seed=0), model, rows, length)
+def training(model: str, rows: int, length: int, autocast: bool = False) -> Task:
+    return one_batch(_step(model, 0, autocast), model, rows, length)
 
 
-def run(model: str, seed: int, rows: int, steps: int) -> Task:
-    return whole_run(_step(model, seed), model, seed, rows, steps)
+def run(model: str, seed: int, rows: int, steps: int, autocast: bool = False) -> Task:
+    return whole_run(_step(model, seed, autocast), model, seed, rows, steps)

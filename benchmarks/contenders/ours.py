@@ -78,8 +78,9 @@ def smollm2_memory(new: int) -> Task:
     return fresh.memory(_FROM_THE_FILE, new)
 
 
-def _step(model: str, seed: int) -> Step:
+def _step(model: str, seed: int, precision: str) -> Step:
     learned = GPTModel.from_pretrained(inputs.directory(model, seed)).train()
+    learned.set_precision(precision)
     learning_rate, betas, weight_decay, clip = inputs.OPTIMIZERS[model]
     optimizer = AdamW(learned.named_parameters(), learning_rate, *betas, weight_decay=weight_decay)
 
@@ -93,12 +94,12 @@ def _step(model: str, seed: int) -> Step:
     return step
 
 
-def training(model: str, rows: int, length: int) -> Task:
-    return one_batch(_step(model, seed=0), model, rows, length)
+def training(model: str, rows: int, length: int, precision: str = "float32") -> Task:
+    return one_batch(_step(model, 0, precision), model, rows, length)
 
 
-def run(model: str, seed: int, rows: int, steps: int) -> Task:
-    return whole_run(_step(model, seed), model, seed, rows, steps)
+def run(model: str, seed: int, rows: int, steps: int, precision: str = "float32") -> Task:
+    return whole_run(_step(model, seed, precision), model, seed, rows, steps)
 
 
 def attention(batch: int, heads: int, length: int, width: int, backward: bool) -> Task:

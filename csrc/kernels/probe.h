@@ -15,7 +15,7 @@ struct probe_task {
     const float *x;
     float *y;
     const int8_t *codes; /* a group of LG_VL outputs, a quad of INTEGER_SUMS rows of activations */
-    int format;
+    int format, pairs;
 };
 
 static int probe_read_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
@@ -68,6 +68,38 @@ static int probe_multiply_add(const float *x, lg_size items, float *y, double *o
     struct probe_task t = {.x = x, .y = y};
     *operations = 2.0 * LG_VL * PROBE_SUMS * PROBE_ROUNDS * (double)items;
     return lg_parallel(items, 1, probe_multiply_add_part, &t);
+}
+
+INLINE float probe_pairs(const int pairs, vf a, vf b) {
+    vf sums[PROBE_SUMS]; /* which differ at first */
+    for (int s = 0; s < PROBE_SUMS; s++) sums[s] = splat((float)s);
+    for (int round = 0; round < PROBE_ROUNDS; round++)
+        for (int s = 0; s < PROBE_SUMS; s++)
+            sums[s] = pairs ? fma_pairs_vf(a, b, sums[s]) : fma_vf(a, b, sums[s]);
+    vf total = splat(0);
+    for (int s = 0; s < PROBE_SUMS; s++) total += sums[s] - (float)s;
+    return sum_vf(total);
+}
+
+static int probe_multiply_pairs_part(void *context, ptrdiff_t begin, ptrdiff_t end) {
+    const struct probe_task *t = context;
+    vf operands[2];
+    for (int i = 0; i < 2; i++) {
+        const vu number = (vu)splat(t->x[i]);
+        operands[i] = (vf)(t->pairs ? number | number >> 16 : number);
+    }
+    for (ptrdiff_t item = begin; item < end; item++)
+        t->y[item] = HAS_PAIRS && t->pairs ? probe_pairs(1, operands[0], operands[1])
+                                           : probe_pairs(0, operands[0], operands[1]);
+    return LG_OK;
+}
+
+/* sum += x[0] * x[1], which are numbers in bfloat16, again and again for each of y's items, as
+   products of such numbers are added in registers: in pairs where the processor can. */
+static int probe_multiply_pairs(const float *x, lg_size items, float *y, double *operations) {
+    struct probe_task t = {.x = x, .y = y, .pairs = HAS_PAIRS && lg_multiplies_bfloat16()};
+    *operations = 2.0 * (1 + t.pairs) * LG_VL * PROBE_SUMS * PROBE_ROUNDS * (double)items;
+    return lg_parallel(items, 1, probe_multiply_pairs_part, &t);
 }
 
 enum { PROBE_CODES = 4 * LG_VL * QUADS, PROBE_GROUPS = PROBE_ROUNDS / QUADS };

@@ -38,6 +38,20 @@ def _probe_multiply_add(x, y):
     return operations
 
 
+def _probe_multiply_pairs(x, y):
+    """sum += x[0] * x[1], numbers in bfloat16, many times for each of y, as products in bfloat16 are
+    added; returns how many operations that was."""
+    cdef float *px = vector(x, "x", 2)
+    cdef float *py = writable(y, floats(y, "y"), "y")
+    cdef size items = cnp.PyArray_SIZE(y)
+    cdef double operations = 0
+    cdef int status
+    with nogil:
+        status = chosen.probe_multiply_pairs(px, items, py, &operations)
+    finish(status)
+    return operations
+
+
 def _probe_multiply_codes(x, format, y):
     """sum += x[0] * x[1], many times for each of y, as codes of a format are multiplied with codes
     of activations; returns how many operations that was."""

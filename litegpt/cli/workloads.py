@@ -30,6 +30,7 @@ class Workload:
     wanted_ratio: float | None = None  # compiled over NumPy
     wanted_rate: float | None = None  # in unit
     moved: float = 0.0  # bytes, at least
+    precision: str = "float32"  # of its products
 
 
 def kernel_workloads(quick: bool) -> Iterator[Workload]:
@@ -61,7 +62,8 @@ def kernel_workload(case: Case, label: str, size: Any, wanted: float | None = No
             return case.disagreement(arguments, case.run(kernels, arguments))
 
     rate = amount * 1e-9
-    return Workload(case.kernel, label, call, rate, unit, check, wanted, moved=moved)
+    precision = arguments.get("precision", "float32")
+    return Workload(case.kernel, label, call, rate, unit, check, wanted, None, moved, precision)
 
 
 def model_workloads() -> Iterator[Workload]:

@@ -1,8 +1,8 @@
 """What this machine can do at most: the work that benchmarks hold kernels against.
 
-Memory is read or copied, or multiply-adds of floats or of codes are done in registers, with the
-rung, the thread pool and the number of threads that the kernels use. Needs the compiled kernels:
-RuntimeError without them.
+Memory is read or copied, or multiply-adds of floats, of bfloat16 or of codes are done in registers,
+with the rung, the thread pool and the number of threads that the kernels use. Needs the compiled
+kernels: RuntimeError without them.
 """
 
 import time
@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from litegpt import kernels
+from litegpt.kernels.reference.linear import check_precision
 from litegpt.kernels.reference.weight_formats import weight_format
 
 LARGE = 1 << 28  # bytes: more than caches hold
@@ -48,9 +49,13 @@ def copying(size: int) -> Work:
     return lambda: probe(x, y)
 
 
-def multiplying(operations: float) -> Work:
-    """Work of that many float32 operations, a multiply-add being two, in registers."""
-    probe = _native()._probe_multiply_add
+def multiplying(operations: float, precision: str = "float32") -> Work:
+    """Work of that many operations in a precision (kernels.linear's), a multiply-add being two, in
+    registers."""
+    check_precision(precision)
+    native = _native()
+    rounds = precision == "bfloat16"
+    probe = native._probe_multiply_pairs if rounds else native._probe_multiply_add
     x = np.array([0.5, 1.0], np.float32)
     each = probe(x, np.empty(1, np.float32))
     y = np.empty(max(1, round(operations / each)), np.float32)
@@ -79,10 +84,10 @@ def copy_rate(size: int = LARGE) -> float:
     return size / _fastest(copying(size))
 
 
-def multiply_add_rate() -> float:
-    """Float32 operations/s, a multiply-add being two."""
+def multiply_add_rate(precision: str = "float32") -> float:
+    """Operations/s on numbers of a precision, a multiply-add being two."""
     operations = 1e9
-    return operations / _fastest(multiplying(operations))
+    return operations / _fastest(multiplying(operations, precision))
 
 
 def code_rate(format: str) -> float:

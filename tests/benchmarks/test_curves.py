@@ -3,7 +3,7 @@
 import curves
 import numpy as np
 import pytest
-from contenders import LITEGPT, inputs, ours
+from contenders import AUTOCAST, LITEGPT, inputs, ours
 
 PYTORCH = "PyTorch"
 
@@ -27,8 +27,13 @@ def test_differences_and_speed() -> None:
     assert "between seeds, same system: 0.2200" in said
     assert "LiteGPT: 2000.0 ms" in said and "PyTorch: 6000.0 ms" in said
     assert "LiteGPT is 3.00 x as fast as PyTorch" in said
+    third = {(AUTOCAST, seed): list(base + seed * 0.05) for seed in (1, 2)}
+    said = "\n".join(curves.summary(losses | third, {LITEGPT: [2], PYTORCH: [6], AUTOCAST: [3]}))
+    assert "between LiteGPT and PyTorch autocast, same seed: 0.1000" in said
+    assert "LiteGPT is 1.50 x as fast as PyTorch autocast" in said
+    assert "LiteGPT is 3.00 x as fast as PyTorch\n" in said
     one = {key: course for key, course in losses.items() if key[1] == 1}
-    assert "between seeds" not in "\n".join(curves.summary(one, {n: [1] for n in curves.NAMES}))
+    assert "between seeds" not in "\n".join(curves.summary(one, {LITEGPT: [1], PYTORCH: [1]}))
 
 
 @pytest.fixture
@@ -63,3 +68,17 @@ def test_both_contenders_have_the_same_losses(tiny: str) -> None:
 
     task = nanogpt.run(tiny, 1, 4, 12)
     assert [task.run() for _ in range(12)] == pytest.approx(losses, rel=1e-4)
+
+
+def test_in_bfloat16_all_contenders_losses_are_near(tiny: str) -> None:
+    """Rounded products differ, and stay near those of float32."""
+    exact, rounded = ours.run(tiny, 1, 4, 12), ours.run(tiny, 1, 4, 12, precision="bfloat16")
+    losses = [exact.run() for _ in range(12)]
+    near = [rounded.run() for _ in range(12)]
+    assert near != losses and near == pytest.approx(losses, rel=5e-3)
+    pytest.importorskip("torch")
+    from contenders import autocast
+
+    task = autocast.run(tiny, 1, 4, 12)
+    theirs = [task.run() for _ in range(12)]
+    assert theirs != losses and theirs == pytest.approx(losses, rel=5e-3)

@@ -33,6 +33,17 @@ def test_multiplying_counts_what_it_does(compiled: str) -> None:
     np.testing.assert_array_equal(y, operations / len(y) / 2 / rounds * 2)
 
 
+def test_multiplying_bfloat16_counts_what_it_does(compiled: str) -> None:
+    """Every multiply-add moves a sum by 1.5 times -2, and is half of two operations."""
+    y = np.zeros(3, np.float32)
+    operations = kernels._native._probe_multiply_pairs(np.array([1.5, -2], np.float32), y)
+    np.testing.assert_array_equal(y, -3 * operations / len(y) / 2)
+    floats = kernels._native._probe_multiply_add(np.array([0.5, 1], np.float32), y)
+    assert operations / floats == (2 if kernels.multiplies_bfloat16() else 1)
+    with pytest.raises(ValueError, match="not 'float16'"):
+        limits.multiplying(1e6, "float16")
+
+
 @pytest.mark.parametrize("format", [name for name, form in FORMATS.items() if form.codes])
 @pytest.mark.parametrize("activation", [1, -1])
 def test_multiplying_codes_counts_what_it_does(compiled: str, format: str, activation: int) -> None:
