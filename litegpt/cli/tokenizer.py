@@ -8,7 +8,7 @@ from litegpt.cli.corpus import PATHS_HELP, name_of
 from litegpt.cli.errors import bad_values
 from litegpt.cli.output import say
 from litegpt.cli.run_directory import check_replaceable
-from litegpt.text import SubwordTokenizer
+from litegpt.text import BytePairTokenizer
 from litegpt.text.encoder import texts
 from litegpt.text.sources import find_sources
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_replaceable(out, _FILES, "a tokenizer's")
     with bad_values(flags=arguments):
         files, _ = find_sources(arguments.paths, leave_out=out)
-        tokenizer = SubwordTokenizer.from_texts(texts(files), arguments.vocab_size)
+        tokenizer = BytePairTokenizer.from_texts(texts(files), arguments.vocab_size)
         size = tokens = 0
         for text in texts(files):
             size += len(text.encode())

@@ -1,6 +1,7 @@
 """Tokenizers: text to ids and back."""
 
 from litegpt.text.byte import ByteTokenizer
+from litegpt.text.byte_pairs import BytePairTokenizer
 from litegpt.text.char import CharTokenizer
 from litegpt.text.examples import Example, ExampleEncoder, read_examples
 from litegpt.text.extras import MissingExtraError
@@ -9,9 +10,11 @@ from litegpt.text.load import TOKENIZERS, load_tokenizer
 from litegpt.text.stream import StreamDecoder
 from litegpt.text.subword import SubwordTokenizer
 from litegpt.text.tokenizer import Tokenizer
+from litegpt.text.vocabulary import VocabularyTokenizer
 
 __all__ = [
     "TOKENIZERS",
+    "BytePairTokenizer",
     "ByteTokenizer",
     "CharTokenizer",
     "Example",
@@ -20,6 +23,7 @@ __all__ = [
     "StreamDecoder",
     "SubwordTokenizer",
     "Tokenizer",
+    "VocabularyTokenizer",
     "load_tokenizer",
     "read_examples",
     "tokenizer_from_gguf",

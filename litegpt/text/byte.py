@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 
 from litegpt.text.tokenizer import Tokenizer, refuse_surrogate
-from litegpt.text.tokenizer_json import tokens_without_merges, without_merges
+from litegpt.text.tokenizer_json import byte_level, tokens_without_merges, without_merges
 
 
 def byte_alphabet() -> list[str]:
@@ -19,12 +19,24 @@ def byte_alphabet() -> list[str]:
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]
 
 
-_PRE_TOKENIZER: dict[str, Any] = {
-    "type": "ByteLevel",
-    "add_prefix_space": False,
-    "trim_offsets": True,
-    "use_regex": False,
-}
+_ALPHABET = byte_alphabet()
+_BYTES = {character: byte for byte, character in enumerate(_ALPHABET)}
+
+
+def spelled_in_bytes(text: str) -> str:
+    """The bytes of a text's UTF-8, in the alphabet."""
+    return text.encode().decode("latin-1").translate(_ALPHABET)
+
+
+def bytes_of_token(token: str) -> bytes:
+    """The opposite; a token that isn't written in the alphabet stands for itself."""
+    try:
+        return bytes(_BYTES[character] for character in token)
+    except KeyError:
+        return token.encode()
+
+
+_PRE_TOKENIZER = byte_level(use_regex=False)
 
 
 class ByteTokenizer(Tokenizer):
@@ -40,7 +52,7 @@ class ByteTokenizer(Tokenizer):
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Self | None:
         tokens = tokens_without_merges(content, _PRE_TOKENIZER)
-        return cls() if tokens == byte_alphabet() else None
+        return cls() if tokens == _ALPHABET else None
 
     def to_json(self) -> dict[str, Any]:
         return without_merges(byte_alphabet(), _PRE_TOKENIZER, _PRE_TOKENIZER)

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from litegpt.text.extras import import_extra
-from litegpt.text.subword import SubwordTokenizer
 from litegpt.text.tokenizer import Tokenizer
+from litegpt.text.vocabulary import VocabularyTokenizer
 
 Message = Mapping[str, str]  # "role" ("system", "user", "assistant") and "content"
 
@@ -29,7 +29,7 @@ class ChatTemplate:
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> "ChatTemplate":
         """The template that belongs to a tokenizer."""
-        if not isinstance(tokenizer, SubwordTokenizer):
+        if not isinstance(tokenizer, VocabularyTokenizer):
             return cls()
         bos, eos = tokenizer.prefix[:1], tokenizer.eos_ids[:1]
         words = ("".join(map(tokenizer.token_text, ids)) for ids in (bos, eos))

@@ -1,6 +1,7 @@
 """A tokenizer as the entries tokenizer.* of a GGUF file."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,13 @@ import numpy as np
 from litegpt.text.gguf_vocabulary import (
     CONTROL,
     NORMAL,
-    NORMALIZED,
-    PRE_TOKENIZERS,
     UNUSED,
     USER_DEFINED,
     WHOLE,
-    WHOLE_WORDS_FIRST,
 )
-from litegpt.text.subword import SubwordTokenizer
+from litegpt.text.pre_tokenizers import PRE_TOKENIZERS, PreTokenizer
 from litegpt.text.tokenizer import Tokenizer
+from litegpt.text.vocabulary import VocabularyTokenizer
 
 
 def gguf_entries(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
@@ -51,8 +50,8 @@ def gguf_entries(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
     named = zip(("bos", "eos", "eot"), (prefix[:1], eos[:1], eos[1:2]), strict=True)
     entries |= {f"{name}_token_id": ids[0] for name, ids in named if ids}
     found = {f"tokenizer.ggml.{name}": value for name, value in entries.items()}
-    if not isinstance(tokenizer, SubwordTokenizer):
-        return {**found, **whole}  # which we read: it needs no package
+    if not isinstance(tokenizer, VocabularyTokenizer):
+        return {**found, **whole}  # else it would be read as byte pairs without merges
     if tokenizer.chat_template is not None:
         found["tokenizer.chat_template"] = tokenizer.chat_template
     return found
@@ -60,29 +59,9 @@ def gguf_entries(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
 
 def _pre_tokenizer(content: dict[str, Any]) -> str | None:
     """The name in PRE_TOKENIZERS of how a tokenizer.json cuts text; None if it has none."""
-    cut, model = content.get("pre_tokenizer") or {}, content["model"]
-    steps = cut.get("pretokenizers", [cut])
-    if steps[-1].get("type") != "ByteLevel" or steps[-1]["add_prefix_space"]:
-        return None
+    model, cuts = content["model"], PreTokenizer.from_json(content)
     if model["type"] != "BPE" or model.get("byte_fallback") or model.get("dropout"):
         return None
-    each_digit = steps[0] == {"type": "Digits", "individual_digits": True}
-    between = steps[each_digit:-1]
-    if not between:
-        expression = PRE_TOKENIZERS["gpt-2"][1] if steps[-1]["use_regex"] else ""
-    elif len(between) == 1 and between[0]["type"] == "Split" and not steps[-1]["use_regex"]:
-        expression = between[0]["pattern"].get("Regex", "")
-        if between[0]["behavior"] != "Isolated" or between[0]["invert"]:
-            return None
-    else:
-        return None
-    normalizer = content.get("normalizer")
-    for name, (digits, pattern, _) in PRE_TOKENIZERS.items():
-        merges = model["merges"]  # without any, it doesn't matter how text is cut
-        if (
-            (not merges or (digits, pattern) == (each_digit, expression))
-            and (normalizer == {"type": "NFC"} if name in NORMALIZED else normalizer is None)
-            and bool(model.get("ignore_merges")) == (name in WHOLE_WORDS_FIRST)
-        ):
-            return name
-    return None
+    if not model["merges"] and cuts:  # then it doesn't matter how text is cut
+        cuts = replace(cuts, expression=PreTokenizer().expression, each_digit=False)
+    return next((name for name, known in PRE_TOKENIZERS.items() if known == cuts), None)

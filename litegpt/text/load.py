@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from litegpt.text.byte import ByteTokenizer
+from litegpt.text.byte_pairs import BytePairTokenizer
 from litegpt.text.char import CharTokenizer
 from litegpt.text.subword import SubwordTokenizer
 from litegpt.text.tokenizer import Tokenizer
@@ -16,6 +17,7 @@ from litegpt.text.tokenizer_json import (
     read_bounded,
     read_object,
 )
+from litegpt.text.vocabulary import VocabularyTokenizer
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {t.kind: t for t in (CharTokenizer, ByteTokenizer)}
 
@@ -36,10 +38,10 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
         return _from_file(path)
     pair = not (path / FILE_NAME).exists() and (path / _VOCAB).exists()
     tokenizer = _from_file(path / (_VOCAB if pair else FILE_NAME))
-    if isinstance(tokenizer, SubwordTokenizer):
+    if isinstance(tokenizer, VocabularyTokenizer):
         surroundings = _end_ids(path, tokenizer), _chat_template(path)
         try:
-            return SubwordTokenizer(tokenizer.backend, *surroundings)
+            return tokenizer.surrounded(*surroundings)
         except IndexError as error:
             raise ValueError(f"{path}: the id that ends a text: {error}") from None
     return tokenizer
@@ -52,25 +54,26 @@ def _from_file(path: Path) -> Tokenizer:
             vocab, merges = (path, beside) if end == _VOCAB else (beside, path)
             for needed in (vocab, merges):
                 needed.open("rb").close()  # an OSError that names it
-            return SubwordTokenizer.from_vocab_and_merges(vocab, merges)
+            return BytePairTokenizer.from_vocab_and_merges(vocab, merges)
     return tokenizer_from_json(read_object(path), str(path))
 
 
 def tokenizer_from_json(content: dict[str, Any], name: str) -> Tokenizer:
     """The tokenizer that the content of a tokenizer.json describes; errors are those of `name`."""
-    for tokenizer_class in TOKENIZERS.values():
-        tokenizer = tokenizer_class.from_json(content)
-        if tokenizer is not None:
-            return tokenizer
     if not isinstance(content.get("model"), dict):
         raise ValueError(f'{name}: no tokenizer.json (it has no object "model")')
     try:
+        ours: list[type[Tokenizer]] = [*TOKENIZERS.values(), BytePairTokenizer]
+        for tokenizer_class in ours:
+            tokenizer = tokenizer_class.from_json(content)
+            if tokenizer is not None:
+                return tokenizer
         return SubwordTokenizer.from_json(content)
     except ValueError as error:
         raise ValueError(f"{name}: a tokenizer that isn't supported: {error}") from None
 
 
-def _end_ids(directory: Path, tokenizer: SubwordTokenizer) -> list[int]:
+def _end_ids(directory: Path, tokenizer: VocabularyTokenizer) -> list[int]:
     """The ids that end a text, by all files that say so."""
     found = list(tokenizer.eos_ids)
     for name, field in (
@@ -83,19 +86,12 @@ def _end_ids(directory: Path, tokenizer: SubwordTokenizer) -> list[int]:
         for value in said if isinstance(said, list) else [said]:
             if isinstance(value, dict):  # an added token, with its properties
                 value = value.get("content")
-            token_id = _id_of(value, tokenizer) if isinstance(value, str) else value
+            token_id = tokenizer.token_id(value) if isinstance(value, str) else value
             if isinstance(token_id, int) and not isinstance(token_id, bool):
                 found.append(token_id)
             elif value is not None:
                 raise ValueError(f"{directory / name}: {field} {value!r} is no token")
     return found
-
-
-def _id_of(token: str, tokenizer: SubwordTokenizer) -> int | None:
-    try:
-        return tokenizer.backend.token_to_id(token)
-    except UnicodeEncodeError:  # a surrogate is no character
-        return None
 
 
 def _chat_template(directory: Path) -> str | None:

@@ -1,7 +1,8 @@
 """tokenizer.json, the file format of Hugging Face's `tokenizers`, as far as our own kinds need it.
 
-Our tokenizers are byte-pair encodings without any merge: what differs is the alphabet, and how
-text is cut into it. The `tokenizers` package loads these files and gives the same ids.
+Our tokenizers are byte-pair encodings, those of characters and of bytes without any merge: there,
+what differs is the alphabet, and how text is cut into it. The `tokenizers` package loads these
+files and gives the same ids.
 """
 
 import json
@@ -37,13 +38,30 @@ _MODEL: dict[str, Any] = {
 }
 
 
+def tokenizer_json(
+    vocabulary: dict[str, int], merges: list[list[str]], ignore_merges: bool = False, **parts: Any
+) -> dict[str, Any]:
+    """A tokenizer.json of a byte-pair encoding; parts are fields beside that of the model."""
+    model = {"ignore_merges": ignore_merges, "vocab": vocabulary, "merges": merges}
+    return _FRAME | parts | {"model": _MODEL | model}
+
+
+def byte_level(use_regex: bool) -> dict[str, Any]:
+    """What stands for bytes in a tokenizer.json; with use_regex it cuts as GPT-2 does."""
+    return {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": use_regex,
+    }
+
+
 def without_merges(
     tokens: list[str], pre_tokenizer: dict[str, Any] | None, decoder: dict[str, Any]
 ) -> dict[str, Any]:
     """A tokenizer.json whose tokens (in order of their ids) never merge."""
     vocabulary = {token: number for number, token in enumerate(tokens)}
-    parts = {"pre_tokenizer": pre_tokenizer, "decoder": decoder}
-    return _FRAME | parts | {"model": _MODEL | {"vocab": vocabulary, "merges": []}}
+    return tokenizer_json(vocabulary, [], pre_tokenizer=pre_tokenizer, decoder=decoder)
 
 
 def tokens_without_merges(

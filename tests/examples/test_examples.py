@@ -69,7 +69,6 @@ def test_example(name: str, tmp_path: Path) -> None:
 
 def test_a_real_model_answers(smollm2: Path, tmp_path: Path) -> None:
     """Greedy, so that it says what it said before; the second answer knows the first question."""
-    pytest.importorskip("tokenizers", reason="tokenizers isn't installed")
     pytest.importorskip("jinja2", reason="jinja2 isn't installed")
     questions = ("What is the capital of France?", "Which river flows through it?")
     printed = _run("chat_smollm2", tmp_path, smollm2, *questions)

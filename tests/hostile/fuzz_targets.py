@@ -15,7 +15,13 @@ from litegpt import GPTModel, LoRAConfig, TextModel, add_lora, load_lora, save_l
 from litegpt.formats import GgufFile, ModelFormatError, TokenFile, TokenFileWriter
 from litegpt.formats.gguf_write import GgufTensor, write_gguf
 from litegpt.models.gguf_export import save_gguf
-from litegpt.text import ByteTokenizer, CharTokenizer, SubwordTokenizer, load_tokenizer
+from litegpt.text import (
+    BytePairTokenizer,
+    ByteTokenizer,
+    CharTokenizer,
+    SubwordTokenizer,
+    load_tokenizer,
+)
 from litegpt.text.byte import byte_alphabet
 from litegpt.text.chat import ChatTemplate
 from litegpt.training import TextWindows, TrainConfig, Trainer
@@ -155,10 +161,15 @@ def _index(folder: Path) -> tuple[str, list[bytes]]:
     return name, [json.dumps({"weight_map": placed}).encode()]
 
 
+def _byte_pairs() -> BytePairTokenizer:
+    return BytePairTokenizer.from_merges(["t o"], ["<end>"], prefix=[257])
+
+
 def _tokenizer(folder: Path) -> tuple[str, list[bytes]]:
     seeds = []
     for made in (
-        SubwordTokenizer.from_text("to be or not to be", 260),
+        _byte_pairs(),
+        SubwordTokenizer.from_json(_byte_pairs().to_json() | {"normalizer": {"type": "NFKC"}}),
         CharTokenizer.from_text("to be"),
         ByteTokenizer(),
     ):
@@ -168,9 +179,7 @@ def _tokenizer(folder: Path) -> tuple[str, list[bytes]]:
 
 
 def _tokenizer_config(folder: Path) -> tuple[str, list[bytes]]:
-    tokenizer = SubwordTokenizer.from_text("to be or not to be", 260)
-    tokenizer.chat_template = TEMPLATES[1]
-    tokenizer.save(folder)
+    _byte_pairs().surrounded([257], TEMPLATES[1]).save(folder)
     return "tokenizer_config.json", [(folder / "tokenizer_config.json").read_bytes()]
 
 

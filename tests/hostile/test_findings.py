@@ -8,14 +8,12 @@ import numpy as np
 import pytest
 
 from litegpt import GPTModel, TextWindows, TrainConfig, Trainer, load_tokenizer
+from litegpt.text import BytePairTokenizer
 from litegpt.training.checkpoint import Checkpoints, _with_hashes
 
 
 def test_ends_that_are_no_characters(tmp_path: Path) -> None:
-    pytest.importorskip("tokenizers", reason="tokenizers isn't installed")
-    from litegpt.text import SubwordTokenizer
-
-    SubwordTokenizer.from_text("to be or not to be", 260).save(tmp_path)
+    BytePairTokenizer({"a": 0}, []).save(tmp_path)
     config = tmp_path / "tokenizer_config.json"
     written = json.loads(config.read_text())
     config.write_text(json.dumps(written | {"eos_token": "\ud800"}))
@@ -30,6 +28,16 @@ def test_a_tokenizer_without_a_token_for_the_unknown(tmp_path: Path) -> None:
     content = {"added_tokens": [], "decoder": {"type": "Fuse"}, "model": {"vocab": []}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"tokenizer\.json: .* can't encode 'a': .*unk_id"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_template_that_names_what_it_does_not_know(tmp_path: Path) -> None:
+    """The package ends in a panic, which is no Exception."""
+    pytest.importorskip("tokenizers", reason="tokenizers isn't installed")
+    content = BytePairTokenizer.from_merges([], ["<s>"], prefix=[256]).to_json()
+    content["post_processor"]["special_tokens"] = {}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"tokenizer\.json: a tokenizer that isn't supported: "):
         load_tokenizer(tmp_path)
 
 

@@ -221,7 +221,6 @@ def test_flipped_bytes(tmp_path: Path, whole: bytes) -> None:
 
 def test_flipped_bytes_of_a_model(tmp_path: Path) -> None:
     """Of what describes it and its tokenizer: a ValueError that names the file, or a model."""
-    pytest.importorskip("tokenizers", reason="tokenizers isn't installed")
     tokens = [*byte_alphabet(), "to", "<end>"]
     vocabulary = {
         "tokenizer.ggml.model": "gpt2",

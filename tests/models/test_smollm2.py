@@ -83,7 +83,6 @@ def test_perplexity_is_that_of_llama_cpp(
 ) -> None:
     """From the blocks as they are; 20 KB are measured by benchmarks/perplexity.py."""
     pytest.importorskip("llama_cpp", reason="llama-cpp-python isn't installed")
-    pytest.importorskip("tokenizers", reason="tokenizers isn't installed")
     monkeypatch.setenv("LITEGPT_SMOLLM2", str(smollm2))
     model = TextModel.from_pretrained(smollm2)
     ids = model.tokenizer.encode((data_dir / "tinyshakespeare.txt").read_text()[:2500])

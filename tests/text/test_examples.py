@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litegpt.text import ByteTokenizer, ExampleEncoder, SubwordTokenizer, Tokenizer, read_examples
+from litegpt.text import (
+    BytePairTokenizer,
+    ByteTokenizer,
+    ExampleEncoder,
+    SubwordTokenizer,
+    Tokenizer,
+    read_examples,
+)
 from litegpt.text.chat import ChatTemplate
 from litegpt.text.examples import Example
 
@@ -34,14 +41,11 @@ def learned_text(tokenizer: Tokenizer, example: Example) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def chatml() -> SubwordTokenizer:
+def chatml() -> BytePairTokenizer:
     """Byte pairs with the marks of ChatML, of which <|im_end|> ends an answer."""
-    pytest.importorskip("tokenizers")
     pytest.importorskip("jinja2")
-    trained = SubwordTokenizer.from_text("One and one is two, two and two is four. " * 20, 300)
-    trained.backend.add_special_tokens(["<|im_start|>", "<|im_end|>"])
-    end = trained.backend.token_to_id("<|im_end|>")
-    return SubwordTokenizer(trained.backend, [end], CHATML)
+    merges, controls = ["Ġ t", "Ġt w", "Ġtw o"], ["<|im_start|>", "<|im_end|>"]
+    return BytePairTokenizer.from_merges(merges, controls, eos_ids=[260], chat_template=CHATML)
 
 
 def test_a_text_is_learned_whole_and_so_is_its_end(chatml) -> None:
