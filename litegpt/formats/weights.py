@@ -22,8 +22,9 @@ _TYPES: dict[str, np.dtype[Any]] = {  # those that are read; NumPy has no bfloat
 }
 _LONGEST_HEADER = 1 << 22  # bytes; the largest models' have some 100,000
 _SHARD = re.compile(r"[^/\\\0]+\.safetensors")  # a name, and no path
+_LONGEST_NAME = 255  # bytes; of a file, where systems draw the line
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
-_LISTED = 20  # problems that a message spells out
+_LISTED = 1000  # problems that a message spells out: all of them, but in files made to hurt
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -131,7 +132,11 @@ class ShardedWeights:
         files: dict[str, SafetensorsFile] = {}
         self._file_of: dict[str, SafetensorsFile] = {}
         for name, shard in fields.fields.items():
-            if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
+            if (
+                not isinstance(shard, str)
+                or not _SHARD.fullmatch(shard)
+                or len(shard.encode(errors="surrogatepass")) > _LONGEST_NAME
+            ):
                 raise fields.refuse(name, "the name of a .safetensors file in the same folder")
             if shard not in files:
                 files[shard] = SafetensorsFile(index.parent / shard)

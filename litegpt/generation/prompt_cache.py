@@ -100,7 +100,8 @@ class PromptCache:
 
     def _fill(self, file: safe_open) -> None:
         names = set(file.keys())
-        filled = file.get_slice("ids").get_shape()[0] if "ids" in names else 0
+        shape = file.get_slice("ids").get_shape() if "ids" in names else []
+        filled = shape[0] if len(shape) == 1 else 0
         if filled > self.model.max_seq_len:
             raise ValueError(f"{filled} ids for max_seq_len {self.model.max_seq_len}")
         config = self.model.config

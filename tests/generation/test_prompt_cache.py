@@ -113,6 +113,7 @@ def test_files_that_do_not_fit_are_refused(rotary, tmp_path) -> None:
         {"ids": tensors["ids"] + 31}, {"ids": tensors["ids"][:-1]}, {"more": tensors["ids"]},
         {"keys.0": tensors["keys.0"].astype(np.float64)}, {"values.1": tensors["values.1"][:1]},
         {"ids": tensors["ids"].astype(np.int32)}, {"ids": np.zeros(65, np.int64)},
+        {"ids": np.array(3)}, {"ids": tensors["ids"][None]},
     ]  # fmt: skip
     for change in changes:
         save_file(tensors | change, path)

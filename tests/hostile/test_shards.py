@@ -51,7 +51,20 @@ def test_shards(sharded: Path) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    ["../outside.safetensors", "/etc/passwd", "a/b", "..", ".", "", "..\\x", "\0", 1, None, ["x"]],
+    [
+        "../outside.safetensors",
+        "/etc/passwd",
+        "a/b",
+        "..",
+        ".",
+        "",
+        "..\\x",
+        "\0",
+        1,
+        None,
+        ["x"],
+        "é" * 122 + ".safetensors",
+    ],
 )
 def test_an_index_stays_in_its_folder(sharded: Path, place: Any) -> None:
     placed = _map(sharded)
