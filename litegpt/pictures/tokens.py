@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from litegpt.text import StreamDecoder, Tokenizer
 
+_SEPARATORS = "\u2028\u2029"  # which some programs take for the end of a line
 _DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -17,7 +18,8 @@ def token_label(tokenizer: Tokenizer, token_id: int) -> str:
 def printable(text: str) -> str:
     """The text without what would steer a terminal or turn a line around; lines and tabs stay.
 
-    Control characters become their pictures (ESC is ␛), marks of direction their number.
+    Control characters become their pictures (ESC is ␛), marks of direction and
+    separators of lines their number.
     """
     return "".join(map(_printable, text))
 
@@ -30,7 +32,7 @@ def _printable(character: str) -> str:
         return chr(0x2400 + code)
     if code == 0x7F:
         return "␡"
-    if code < 0xA0 or character in _DIRECTIONS or 0xD800 <= code < 0xE000:
+    if code < 0xA0 or character in _DIRECTIONS + _SEPARATORS or 0xD800 <= code < 0xE000:
         return f"⟨U+{code:04X}⟩"
     return character
 

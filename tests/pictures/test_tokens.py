@@ -35,6 +35,7 @@ def test_nothing_printable_steers(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "shown"), [
     ("\x1b[31mred", "␛[31mred"), ("a\x7f\x9b", "a␡⟨U+009B⟩"), ("\u202eabc", "⟨U+202E⟩abc"),
+    ("a\u2028b", "a⟨U+2028⟩b"),
     ("a b\tc\n", "a b⇥c⏎"), ("né 日本 👩\u200d🔬", "né 日本 👩\u200d🔬"),
 ])  # fmt: skip
 def test_signs(text: str, shown: str) -> None:
