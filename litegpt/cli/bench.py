@@ -1,7 +1,6 @@
 """`litegpt bench`: pure NumPy against the compiled kernels."""
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -12,7 +11,7 @@ from typing import Any
 from litegpt import __version__, kernels
 from litegpt.cli.errors import InputError, check_backend
 from litegpt.cli.info import processor
-from litegpt.cli.output import print_table, say
+from litegpt.cli.output import print_table, say, say_json
 from litegpt.cli.workloads import Workload, kernel_workloads, model_workloads
 
 _LEAST = 1e-2  # seconds in a sample: short calls are repeated, which leaves workers time to wake
@@ -41,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     _status("")
     if arguments.json:
         facts = {"version": __version__, "processor": processor(), "backends": backends}
-        say(json.dumps({**facts, "threads": kernels.num_threads(), "rows": rows}, indent=2))
+        say_json({**facts, "threads": kernels.num_threads(), "rows": rows})
         return 0
     say(f"litegpt {__version__} on {processor()}, {kernels.num_threads()} threads")
     if len(backends) == 1:

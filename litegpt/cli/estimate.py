@@ -1,7 +1,6 @@
 """`litegpt estimate`: what a model takes, in memory and in time."""
 
 import argparse
-import json
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.finetune import add_adapters, lora_config
 from litegpt.cli.machine import in_bytes, memory_available
-from litegpt.cli.output import say
+from litegpt.cli.output import say, say_json
 from litegpt.cli.progress import clock
 from litegpt.cli.settings import add_settings, settings
 from litegpt.models import GPTModel, LoRAConfig, add_lora, pretrained
@@ -83,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         facts["training"] |= {"tokens_per_s": None, "steps": None, "seconds": None}
     facts["generation"]["tokens_per_s"] = speed
     if arguments.json:
-        say(json.dumps(facts, indent=2))
+        say_json(facts)
     else:
         _tell(facts, length, config)
     return 0

@@ -1,13 +1,12 @@
 """`litegpt eval`: how well a model foretells a text."""
 
 import argparse
-import json
 from typing import Any
 
 from litegpt.cli.corpus import read_text
 from litegpt.cli.errors import bad_values, check_backend
 from litegpt.cli.generate import add_model, load
-from litegpt.cli.output import say
+from litegpt.cli.output import say, say_json
 from litegpt.generation import Evaluation, evaluate
 
 
@@ -39,7 +38,10 @@ def run(arguments: argparse.Namespace) -> int:
     model = load(arguments)
     with bad_values(name):
         found = evaluate(model.model, model.tokenizer, text, arguments.context, arguments.stride)
-    say(json.dumps(facts(found), indent=2) if arguments.json else f"{name}: {in_words(found)}")
+    if arguments.json:
+        say_json(facts(found))
+    else:
+        say(f"{name}: {in_words(found)}")
     return 0
 
 

@@ -1,7 +1,6 @@
 """`litegpt info`: what runs here, and why; and what a model's weights are kept as."""
 
 import argparse
-import json
 import platform
 from pathlib import Path
 from statistics import median
@@ -12,6 +11,7 @@ import numpy as np
 from litegpt import __version__, kernels
 from litegpt.cli.errors import InputError, check_backend
 from litegpt.cli.generate import add_model, load
+from litegpt.cli.output import say_json
 from litegpt.models import GPTModel
 from litegpt.nn.frozen import FrozenParameter
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif hasattr(arguments, "dtype") or hasattr(arguments, "adapter"):
         raise InputError("--dtype and --adapter say how --model is read, which is missing")
     if arguments.json:
-        print(json.dumps(facts, indent=2))
+        say_json(facts)
         return 0
     backends = ", ".join(facts["backends"])
     because = f"compiled kernels: {facts['native_error']}" if facts["native_error"] else ""

@@ -1,6 +1,9 @@
 """Lines on stdout, whoever reads them."""
 
+import json
+import math
 import os
+from typing import Any
 
 
 def say(line: str) -> None:
@@ -9,6 +12,19 @@ def say(line: str) -> None:
         print(line, flush=True)
     except BrokenPipeError:
         discard_stdout()
+
+
+def say_json(value: Any) -> None:
+    """Prints a value as JSON, which knows no NaN and no infinity: those become null."""
+    say(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(held) for held in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def discard_stdout() -> None:

@@ -1,7 +1,6 @@
 """`litegpt score`: how much each token of a text surprises a model."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from litegpt.cli.corpus import read_text
 from litegpt.cli.errors import bad_values, check_backend
 from litegpt.cli.evaluate import facts, in_words
 from litegpt.cli.generate import add_model, load
-from litegpt.cli.output import say
+from litegpt.cli.output import say, say_json
 from litegpt.generation import Evaluation
 from litegpt.pictures import (
     label,
@@ -62,11 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         pieces = surprises(model.tokenizer, score.ids, score.logprobs)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # in a terminal of few characters
     if arguments.json:
-        tokens = [
-            {"text": piece.text, "bits": None if piece.bits != piece.bits else piece.bits}
-            for piece in pieces
-        ]
-        say(json.dumps(facts(found) | {"pieces": tokens}, indent=2))
+        tokens = [{"text": piece.text, "bits": piece.bits} for piece in pieces]
+        say_json(facts(found) | {"pieces": tokens})
     elif arguments.color:
         print_tinted(pieces)
         say(f"{name}: {in_words(found)}")

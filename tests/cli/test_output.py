@@ -1,10 +1,12 @@
-"""Tables, with rich and without it."""
+"""Tables, with rich and without it, and JSON that is JSON."""
 
+import json
+import math
 import sys
 
 import pytest
 
-from litegpt.cli.output import print_table
+from litegpt.cli.output import print_table, say_json
 
 HEADER, ROWS = ["work", "size", "ms"], [["softmax", "2 x 3", "1.25"], ["a", "[red]", "10.5"]]
 
@@ -25,3 +27,14 @@ def test_with_rich(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [HEADER, ["softmax", "2", "x", "3", "1.25"], ROWS[1]]
     assert lines[0].index("size") == lines[1].index("2 x 3") + 1  # numbers end together
+
+
+def test_what_is_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    say_json({"loss": math.nan, "pieces": [{"bits": math.inf, "text": "nan"}, 1.5], "of": (3, -1)})
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    assert json.loads(capsys.readouterr().out, parse_constant=refuse) == {
+        "loss": None, "pieces": [{"bits": None, "text": "nan"}, 1.5], "of": [3, -1],
+    }  # fmt: skip
