@@ -72,8 +72,14 @@ INLINE void pair_lines(const float *even, const float *odd, int n, const int wid
 INLINE void pack_pairs(const float *data, lg_size line, lg_size term, int n, const int width,
                        lg_size K, float *words) {
     if (term != 1) {
-        for (lg_size k = 0; k < K; k += 2, words += width)
-            pair_lines(data + k * term, k + 1 < K ? data + (k + 1) * term : NULL, n, width, words);
+        const lg_size even = K / 2 * 2;
+        if (n == width) /* the usual case, of constant sizes */
+            for (lg_size k = 0; k < even; k += 2, words += width)
+                pair_lines(data + k * term, data + (k + 1) * term, width, width, words);
+        else
+            for (lg_size k = 0; k < even; k += 2, words += width)
+                pair_lines(data + k * term, data + (k + 1) * term, n, width, words);
+        if (even < K) pair_lines(data + even * term, NULL, n, width, words);
         return;
     }
     enum { AT_ONCE = 64 }; /* words */
@@ -81,8 +87,12 @@ INLINE void pack_pairs(const float *data, lg_size line, lg_size term, int n, con
     memset(some + n * AT_ONCE, 0, sizeof(float) * (size_t)((width - n) * AT_ONCE));
     for (lg_size k = 0; k < K; k += 2 * AT_ONCE) {
         const lg_size count = K - k < 2 * AT_ONCE ? K - k : 2 * AT_ONCE;
-        for (int j = 0; j < n; j++)
-            pair_neighbours(data + j * line + k, count, some + j * AT_ONCE);
+        if (count == 2 * AT_ONCE)
+            for (int j = 0; j < n; j++)
+                pair_neighbours(data + j * line + k, 2 * AT_ONCE, some + j * AT_ONCE);
+        else
+            for (int j = 0; j < n; j++)
+                pair_neighbours(data + j * line + k, count, some + j * AT_ONCE);
         interleave(some, AT_ONCE, width, (count + 1) / 2, words + k / 2 * width, width);
     }
 }

@@ -285,7 +285,7 @@ static int product(lg_product p) {
         /* By rows where b stays in cache, or where the output, larger than the operands, is what
            comes from memory. */
         const int by_rows = !p.packed && many && p.M >= 4 * TILE_ROWS * lg_num_threads() &&
-                            (p.N * p.words <= BLOCK_FLOATS || p.M * p.words > BLOCK_FLOATS ||
+                            (p.N * p.depth <= BLOCK_FLOATS || p.M * p.depth > BLOCK_FLOATS ||
                              p.M * p.N > p.K * (p.M + p.N));
         int status = by_rows ? product_by_rows(p) : product_by_columns(p);
         if (status != LG_OK) return status;

@@ -39,8 +39,8 @@ def _probe_multiply_add(x, y):
 
 
 def _probe_multiply_pairs(x, y):
-    """sum += x[0] * x[1], numbers in bfloat16, many times for each of y, as products in bfloat16 are
-    added; returns how many operations that was."""
+    """sum += x[0] * x[1], numbers in bfloat16, many times for each of y, as products in bfloat16
+    are added; returns how many operations that was."""
     cdef float *px = vector(x, "x", 2)
     cdef float *py = writable(y, floats(y, "y"), "y")
     cdef size items = cnp.PyArray_SIZE(y)
