@@ -50,6 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     to_gguf = destination.suffix == _GGUF
     if arguments.dtype not in (None, "float32") and not to_gguf:
         raise InputError(f"--dtype {arguments.dtype} is for a DEST that ends in {_GGUF}")
+    if to_gguf and not destination.parent.is_dir():
+        raise InputError(f"{destination.parent}: no such directory")
     if destination.exists() and destination.is_dir() == to_gguf:
         raise InputError(f"{destination}: {'a directory' if to_gguf else 'a file'} stands there")
     if destination.exists() and source.exists() and destination.samefile(source):

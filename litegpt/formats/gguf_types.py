@@ -68,8 +68,8 @@ def _decode_q8_0(blocks: np.ndarray) -> np.ndarray:
     return _half(blocks, 0) * blocks[:, 2:].view(np.int8).astype(np.float32)
 
 
-def _decode_q4_k(blocks: np.ndarray) -> np.ndarray:
-    """8 groups of 32; each has a scale and a minimum of six bits, packed into 12 bytes.
+def _eight_groups(blocks: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """8 groups of 32 codes; each has a scale and a minimum of six bits, packed into 12 bytes.
 
     The first four groups have theirs in bytes 0-3 and 4-7, the last four their low halves in
     bytes 8-11 and their two high bits above those of the first four.
@@ -79,8 +79,19 @@ def _decode_q4_k(blocks: np.ndarray) -> np.ndarray:
     minimum = np.concatenate([minima & 63, (low >> 4) | (minima >> 2 & 48)], axis=-1)
     scale = _half(blocks, 0) * scale.astype(np.float32)
     minimum = _half(blocks, 2) * minimum.astype(np.float32)
-    codes = _nibbles(blocks[:, 16:].reshape(-1, 4, 32)).reshape(-1, 8, 32).astype(np.float32)
-    return (scale[..., None] * codes - minimum[..., None]).reshape(-1, 256)
+    weights = scale[..., None] * codes.reshape(-1, 8, 32).astype(np.float32) - minimum[..., None]
+    return weights.reshape(-1, 256)
+
+
+def _decode_q4_k(blocks: np.ndarray) -> np.ndarray:
+    return _eight_groups(blocks, _nibbles(blocks[:, 16:].reshape(-1, 4, 32)))
+
+
+def _decode_q5_k(blocks: np.ndarray) -> np.ndarray:
+    """The fifth bits: bit j of byte i belongs to code i of group j."""
+    fifth = blocks[:, None, 16:48] >> np.arange(8, dtype=np.uint8)[:, None] & 1  # (n, 8, 32)
+    codes = _nibbles(blocks[:, 48:].reshape(-1, 4, 32)).reshape(-1, 8, 32)
+    return _eight_groups(blocks, codes | fifth << 4)
 
 
 def _decode_q6_k(blocks: np.ndarray) -> np.ndarray:
@@ -148,6 +159,7 @@ _ROWS = (
     TensorType("Q5_1", 7, 32, 24, _decode_q5_1, _encode_q5_1, _HALF_MOST),
     TensorType("Q8_0", 8, 32, 34, _decode_q8_0, _encode_q8_0, 127 * _HALF_MOST),
     TensorType("Q4_K", 12, 256, 144, _decode_q4_k),
+    TensorType("Q5_K", 13, 256, 176, _decode_q5_k),
     TensorType("Q6_K", 14, 256, 210, _decode_q6_k),
 )
 TENSOR_TYPES: dict[int, TensorType] = {row.number: row for row in _ROWS}

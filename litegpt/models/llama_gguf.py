@@ -18,12 +18,8 @@ from litegpt.models.family import GgufContents, Tensor, number_as_written
 from litegpt.nn.position import scaled_rates
 
 _FREQUENCIES = "rope_freqs.weight"
-_LLAMA3 = {  # of all models that have it
-    "rope_type": "llama3",
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 8192,
-}
+_LLAMA3 = {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+_LLAMA3_CONTEXT = 8192  # before it was scaled, of all models that others have published
 _BUFFER = re.compile(r"blk\.\d+\.attn_rot_embd\.weight")
 
 
@@ -51,6 +47,9 @@ class _Llama:
         if config.rope_scaling is not None and config.rope_scaling["rope_type"] == "linear":
             entries["rope.scaling.type"] = "linear"
             entries["rope.scaling.factor"] = config.rope_scaling["factor"]
+        if config.rope_scaling is not None and config.rope_scaling["rope_type"] == "llama3":
+            context = config.rope_scaling["original_max_position_embeddings"]
+            entries["rope.scaling.original_context_length"] = context
         return {f"{self.architecture}.{name}": value for name, value in entries.items()}
 
     def extra_tensors(self, config: GPTConfig) -> dict[str, np.ndarray]:
@@ -95,7 +94,8 @@ class _Llama:
         self, file: GgufContents, fields: JsonFields, theta: float, head_dim: int
     ) -> dict[str, Any] | None:
         at = f"{self.architecture}.rope.scaling"
-        linear = fields.choice(f"{at}.type", {"none": False, "linear": True}, "none")
+        usual = "linear" if f"{at}.factor" in file.metadata else "none"  # in llama.cpp
+        linear = fields.choice(f"{at}.type", {"none": False, "linear": True}, usual)
         if linear:
             return {"rope_type": "linear", "factor": fields.number(f"{at}.factor")}
         if _FREQUENCIES not in file.shapes:
@@ -105,7 +105,12 @@ class _Llama:
                 f"{file.path}: {_FREQUENCIES} must have shape ({head_dim // 2},)"
             )
         divisors = file.read(_FREQUENCIES)
-        scaling = {**_LLAMA3, "factor": float(divisors.max())}
+        context = fields.integer(f"{at}.original_context_length", _LLAMA3_CONTEXT)
+        scaling = {
+            **_LLAMA3,
+            "factor": float(divisors.max()),
+            "original_max_position_embeddings": context,
+        }
         if not np.allclose(divisors, _divisors(theta, head_dim, scaling), rtol=1e-3, atol=0):
             raise ModelFormatError(f"{file.path}: {_FREQUENCIES} isn't scaled as in Llama 3")
         return scaling

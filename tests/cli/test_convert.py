@@ -66,6 +66,7 @@ def test_fewer_bits(litegpt: Callable, trained: Path, tmp_path: Path) -> None:
         ("m", "there", "q8", "--dtype q8 is for a DEST that ends in .gguf"),
         ("m", "folder.gguf", None, "a directory stands there"),
         ("m", "file", None, "a file stands there"),
+        ("m", "nowhere/m.gguf", None, "nowhere: no such directory"),
         ("m", "m", None, "SRC and DEST are the same"),
         ("m", "thesis", None, "holds something else"),
         ("file", "there", None, "file: not a GGUF file"),

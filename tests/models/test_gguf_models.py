@@ -32,6 +32,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "linear": ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
     "dynamic": ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
     "llama3": ("llama", {"rope_scaling": LLAMA3, "rope_theta": 500000.0}),
+    "llama3 of a short context": (
+        "llama",
+        {"rope_scaling": LLAMA3 | {"original_max_position_embeddings": 64}},
+    ),
     "tied": ("llama", {"tie_embeddings": True, "norm_eps": 1e-6}),
 }
 
@@ -131,6 +135,16 @@ def test_qwen2_keeps_its_order(make_model: Any, ids: np.ndarray, tmp_path: Path)
     tensors = {n: GgufTensor(a.shape, form, lambda a=a: encode(a, form)) for n, a in arrays.items()}  # type: ignore[misc]
     write_gguf(tmp_path / "q.gguf", renamed, tensors)
     np.testing.assert_array_equal(GPTModel.from_pretrained(tmp_path / "q.gguf")(ids), model(ids))
+
+
+def test_a_factor_alone_is_linear(make_model: Any, tmp_path: Path) -> None:
+    """As llama.cpp reads it."""
+    save_gguf(make_model("llama"), tmp_path / "m.gguf", "float32")
+    path = _rewritten(tmp_path / "m.gguf", **{"llama.rope.scaling.factor": 2.0})
+    scaling = {"rope_type": "linear", "factor": 2.0}
+    assert GPTModel.from_pretrained(path).config.rope_scaling == scaling
+    path = _rewritten(path, **{"llama.rope.scaling.type": "none"})
+    assert GPTModel.from_pretrained(path).config.rope_scaling is None
 
 
 @pytest.mark.parametrize(
