@@ -59,7 +59,8 @@ def on_ranks(
     with team:
         if team.rank:
             discard_stdout()
-        return train(arguments, team)
+        with nullcontext() if team.size > 1 else _ended_by_signals():
+            return train(arguments, team)
 
 
 @contextmanager
@@ -101,9 +102,9 @@ def run_training(
         )
         return 0
     signalled: list[int] = []
-    alone = trainer.ranks.size == 1
+    several = trainer.ranks.size > 1
     try:
-        with _ended_by_signals() if alone else _stopped_by_signals(trainer, signalled):
+        with _stopped_by_signals(trainer, signalled) if several else nullcontext():
             trainer.fit()
     except FloatingPointError as error:
         raise InputError(f"{error}; {_kept(trainer, out)}") from error

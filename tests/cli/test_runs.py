@@ -1,5 +1,6 @@
 """Runs of `litegpt train` that are ended by others, and the same command again."""
 
+import argparse
 import json
 import os
 import signal
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 from kills import kill_and_resume
 
+from litegpt.cli.training_run import on_ranks
 from litegpt.models import GPTModel
+from litegpt.training import Alone
 
 
 def model_of(directory: Path) -> bytes:
@@ -159,3 +162,21 @@ def test_the_time_a_run_may_take(litegpt, text_file, small, tmp_path, refused) -
     for words in ("soon", "0s"):
         refused(litegpt(*command, "--max-time", words), ["--max-time", words, "1h30m"])
     refused(litegpt(*command, "--max-time", "1m", "--max-steps", 5), ["--max-steps", "--max-time"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_first_step_leaves_in_order(number: signal.Signals) -> None:
+    """While texts become tokens, say: the code that shells expect, and what was begun is undone."""
+    undone = []
+
+    def train(arguments: argparse.Namespace, team: Alone) -> int:
+        try:
+            signal.raise_signal(number)
+            return 0
+        finally:
+            undone.append(number)
+
+    with pytest.raises(SystemExit) as left:
+        on_ranks(train, argparse.Namespace())
+    assert left.value.code == 128 + number and undone == [number]
+    assert signal.getsignal(number) is signal.SIG_DFL
