@@ -7,10 +7,15 @@ model = litegpt.GPTModel(vocab_size=500, max_seq_len=128, num_layers=4, num_head
 model.generate([[1, 2, 3]], max_new_tokens=20)
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+# The idle threads of NumPy's OpenBLAS spin for 2^28 ticks of the processor's clock, 0.1 s, also
+# after its import, on processors that the kernels' own threads want. For 0.4 ms will do.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 if TYPE_CHECKING:  # who reads the names without running anything
     from litegpt.formats import ModelFormatError

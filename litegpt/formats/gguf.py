@@ -1,4 +1,4 @@
-"""GGUF files: metadata, and tensors in blocks, read where they lie in the file.
+"""GGUF files: metadata, and tensors in blocks.
 
 The format: github.com/ggml-org/ggml, docs/gguf.md, versions 2 and 3, little-endian. A header, then
 metadata (key, type, value), then for each tensor its name, sizes, type and offset; then, aligned,
@@ -85,7 +85,7 @@ class GgufFile:
     """`metadata` and `tensors` (name -> TensorPlace) of a file; the weights when asked for.
 
     ModelFormatError names the file, and the field or tensor, for all that isn't as it should be.
-    The file is mapped: as long as this is in use, it must not shrink.
+    Its metadata is mapped: as long as this is in use, that part of the file must stay.
     """
 
     def __init__(self, path: Path) -> None:
@@ -113,11 +113,19 @@ class GgufFile:
         return decode(self.blocks(name), place.form).reshape(place.shape)
 
     def blocks(self, name: str) -> np.ndarray:
-        """A tensor as it lies in the file: (rows, groups, block bytes) uint8, not writable."""
+        """A tensor as it lies in the file: (rows, groups, block bytes) uint8.
+
+        Read, not mapped: pages of a mapped file count as this process's memory once they are used.
+        """
         place = self.tensors[name]
-        flat = np.frombuffer(self._bytes, np.uint8, place.nbytes, place.start)
         rows = prod(place.shape[:-1])
-        return flat.reshape(rows, place.shape[-1] // place.form.group, place.form.block_bytes)
+        blocks = np.empty(
+            (rows, place.shape[-1] // place.form.group, place.form.block_bytes), np.uint8
+        )
+        self._file.seek(place.start)
+        if self._file.readinto(blocks.data) < place.nbytes:
+            raise self._refuse(f"tensor {name}: the file ends within it")
+        return blocks
 
     def read_packed(
         self, rows: np.ndarray, groups: np.ndarray, format: str, packed: np.ndarray
@@ -127,13 +135,6 @@ class GgufFile:
             kernels.read_quantized(self._file, rows, groups, format, packed)
         except OSError as error:
             raise self._refuse(str(error)) from None
-
-    def forget(self, name: str) -> None:
-        """Lets go of a tensor's pages, which count as this process's memory once they are read."""
-        place = self.tensors[name]
-        if hasattr(self._bytes, "madvise"):  # where the operating system has it
-            first = place.start // mmap.PAGESIZE * mmap.PAGESIZE
-            self._bytes.madvise(mmap.MADV_DONTNEED, first, place.start + place.nbytes - first)
 
     def _refuse(self, problem: str) -> ModelFormatError:
         return ModelFormatError(f"{self.path}: {problem}")

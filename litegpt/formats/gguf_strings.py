@@ -13,6 +13,7 @@ import numpy as np
 _SIZE = struct.Struct("<Q")
 _USUAL = 24  # bytes of a string, at most, on average
 _AT_ONCE = 1 << 22  # bytes that are looked at
+_PIECE = 1 << 16  # of them at a time, so that they stay in the processor's caches
 
 
 def string_ends(data: mmap.mmap, begin: int, count: int) -> np.ndarray:
@@ -51,15 +52,22 @@ def _ends_of_short(data: mmap.mmap, begin: int, count: int) -> np.ndarray | None
     """
     most = min(len(data) - begin, _USUAL * count, _AT_ONCE)
     content = np.frombuffer(data, np.uint8, most, begin)
-    zero = content == 0
-    found = zero[1 : 2 - _SIZE.size].copy()
-    for i in range(2, _SIZE.size):
-        found &= zero[i : len(zero) - _SIZE.size + 1 + i]
-    sizes = np.flatnonzero(found)[:count]
+    found = [
+        _like_sizes(content[first : first + _PIECE + 7]) + first for first in range(0, most, _PIECE)
+    ]
+    sizes = np.concatenate([*found, np.empty(0, np.int64)])[:count]
     ends = sizes + _SIZE.size + content[sizes]
     if len(sizes) != count or sizes[:1].any() or not np.array_equal(sizes[1:], ends[:-1]):
         return None
     return begin + ends
+
+
+def _like_sizes(content: np.ndarray) -> np.ndarray:
+    """Where seven bytes that are 0 follow another byte: (n,) int64."""
+    zero = content == 0
+    two = zero[1:-1] & zero[2:]
+    four = two[:-2] & two[2:]
+    return np.flatnonzero(four[:-3] & four[3:])
 
 
 def _walk(data: mmap.mmap, begin: int, count: int) -> np.ndarray:

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from litegpt import models
 from litegpt.formats import ModelFormatError
 from litegpt.generation.arguments import check_integer, listed, refuse
 from litegpt.generation.decode import Completion, complete, stream
 from litegpt.generation.scoring import score_ids
 from litegpt.generation.stopping import StopStrings
-from litegpt.models import GPTModel, hub, load_lora, merge_lora, pretrained
+from litegpt.models import GPTModel, hub, pretrained
 from litegpt.text import StreamDecoder, Tokenizer, load_tokenizer, tokenizer_from_gguf
 
 Prompt = str | bytes | np.ndarray  # ids (T,) are taken as they are
@@ -60,8 +61,8 @@ class TextModel:
         """
         if adapter is not None:
             made = cls.from_pretrained(path, "float32")
-            load_lora(made.model, adapter)
-            merge_lora(made.model)
+            models.load_lora(made.model, adapter)
+            models.merge_lora(made.model)
             if dtype is not None:
                 made.model.quantize(dtype)
             return made

@@ -73,10 +73,7 @@ def _packing(file: GgufFile, pieces: list[_Piece], form: str) -> Packing:
             except ValueError as error:
                 raise ModelFormatError(f"{file.path}: {name}: {error}") from error
             rows.append(tensor.from_file(blocks))
-        frozen = FrozenParameter.of_blocks(rows, form, inputs, transposed, room)
-        for name, _ in pieces:
-            file.forget(name)
-        return frozen
+        return FrozenParameter.of_blocks(rows, form, inputs, transposed, room)
 
     return Packing(form, pack)
 
@@ -89,7 +86,7 @@ def _places(file: GgufFile, pieces: list[_Piece]) -> Places | None:
     for name, tensor in pieces:
         place = file.tensors[name]
         width = place.nbytes // tensor.shape[0]
-        rows.append(place.start + width * tensor.from_file(np.arange(tensor.shape[0])))
+        rows.append(tensor.from_file(np.arange(place.start, place.start + place.nbytes, width)))
     rows.append(np.full(-sum(map(len, rows)) % PANEL, -1))
     panels = np.concatenate(rows).reshape(-1, PANEL)
     groups = place.shape[-1] // place.form.group

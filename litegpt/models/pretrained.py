@@ -155,10 +155,11 @@ def load_gguf(
     weights = NamedWeights(file, family, config)
     model = _empty(make, config)
     kept = KEPT if dtype is None else {dtype}.intersection(KEPT)
-    packed, others = packings(file, weights.tensors, packable(model), kept)
+    parameters = packable(model)
+    packed, others = packings(file, weights.tensors, parameters, kept)
     if dtype is None:
         warn_of_decoded(file, others)
-    freeze(model, packed, file, meanwhile)
+    freeze(model, parameters, packed, file, meanwhile)
     weights.read_into(dict(model.named_parameters()), fixed_arrays(model), share=False)
     if dtype not in (None, "float32"):
         quantize(model, dtype, packed)

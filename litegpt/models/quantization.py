@@ -1,6 +1,7 @@
 """A model's weights in fewer bits, for inference."""
 
 import mmap
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,8 +55,8 @@ def packable(model: "GPTModel") -> dict[str, tuple[Parameter, bool]]:
 def quantize(model: "GPTModel", format: str, done: Collection[str] = ()) -> None:
     """See GPTModel.quantize; those done are passed over. What is refused changes nothing."""
     form = weight_format(format)
-    packings = {}
-    for name, (weight, table) in packable(model).items():
+    packings, weights = {}, packable(model)
+    for name, (weight, table) in weights.items():
         if name in done:
             continue
         weight.check_trainable()
@@ -64,7 +65,7 @@ def quantize(model: "GPTModel", format: str, done: Collection[str] = ()) -> None
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         packings[name] = Packing(format, _rounding(weight.data, format, table))
-    freeze(model, packings)
+    freeze(model, weights, packings)
     for parameter in model.parameters():
         if not isinstance(parameter, FrozenParameter):
             parameter.data = parameter.data.copy()  # else a mapped file stays in memory for it
@@ -78,15 +79,16 @@ def _rounding(
 
 def freeze(
     model: "GPTModel",
+    weights: dict[str, tuple[Parameter, bool]],
     packings: Mapping[str, Packing],
     file: GgufFile | None = None,
     meanwhile: Callable[[], None] | None = None,
 ) -> None:
-    """Puts frozen parameters in the place of those named; `file` is where their places are.
+    """Puts frozen parameters in the place of those that have a packing.
 
+    weights are those of `packable`, which end here; `file` is where the packings' places are.
     Reading from it needs a processor, but not Python: so it runs beside meanwhile, in a thread.
     """
-    weights = packable(model)
     shapes = {}
     for name in sorted(packings, key=lambda name: _order(packings[name])):
         weight, table = weights[name]
@@ -110,15 +112,17 @@ def freeze(
     else:
         with _beside(fill):
             meanwhile()
-    layers = [m for m in model.modules() if isinstance(m, Linear | Embedding)]
+    layers = defaultdict(list)  # by their weight
+    for module in model.modules():
+        if isinstance(module, Linear | Embedding):
+            layers[id(module.weight)].append(module)
     start = 0
     for name, (panels, width) in shapes.items():
         room = memory[start : start + panels * width].reshape(panels, width)
         frozen = packings[name].pack(room)
         start += room.size
-        for layer in layers:
-            if layer.weight is weights[name][0]:
-                layer.weight = frozen
+        for layer in layers[id(weights[name][0])]:
+            layer.weight = frozen
         del weights[name]  # and its memory, if nobody else has it
     if packings:
         model.freeze("*")

@@ -42,11 +42,12 @@ class Module:
                     if isinstance(item, Module):
                         yield f"{name}.{i}", item
 
-    def modules(self) -> Iterator["Module"]:
+    def modules(self) -> list["Module"]:
         """This module and all its parts, each before its own parts."""
-        yield self
+        found = [self]
         for _, child in self._children():
-            yield from child.modules()
+            found += child.modules()
+        return found
 
     def _walk(self, prefix: str) -> Iterator[tuple[str, Parameter]]:
         for name, value in vars(self).items():

@@ -83,3 +83,25 @@ def test_greedy_generation_from_a_file_draws_nothing(tmp_path: Path) -> None:
         "assert eager or 'numpy.random' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "20"), ("26", "26")])
+def test_numpys_idle_threads_soon_sleep(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    """Unless somebody has said otherwise."""
+    name = "OPENBLAS_THREAD_TIMEOUT"
+    monkeypatch.delenv(name, raising=False)
+    if before:
+        monkeypatch.setenv(name, before)
+    code = f"import litegpt.formats, os; print(os.environ[{name!r}])"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == after
+
+
+def test_adapters_are_imported_when_they_are_asked_for() -> None:
+    code = (
+        "import sys; from litegpt import GPTModel, TextModel; peft = 'litegpt.models.peft'; "
+        "assert peft not in sys.modules; from litegpt import LoRAConfig; assert peft in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
