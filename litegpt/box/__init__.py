@@ -1,4 +1,4 @@
-"""The model in the box: a small GPT that learned Shakespeare's plays by characters.
+"""The model in the box: a small GPT that learned Shakespeare's plays by byte pairs.
 
 The command line takes it when no model is named. How it was made, and what it costs in bits per
 byte, is in docs/box.md.

@@ -19,8 +19,8 @@ _TRAINED_AT_ONCE = 1 << 20  # characters
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
-def tokenizers_package() -> Any:
-    return import_extra("tokenizers", "hf", "a tokenizer of subwords")
+def tokenizers_package(purpose: str = "a tokenizer that isn't of byte pairs") -> Any:
+    return import_extra("tokenizers", "hf", purpose)
 
 
 class SubwordTokenizer(VocabularyTokenizer):
@@ -79,7 +79,7 @@ class SubwordTokenizer(VocabularyTokenizer):
             raise ValueError(
                 f"vocab_size must be 257 (all bytes, and the end) or more, not {vocab_size}"
             )
-        package = tokenizers_package()
+        package = tokenizers_package("learning byte pairs")
         backend = byte_level(package.models.BPE())
         trainer = package.trainers.BpeTrainer(
             vocab_size=vocab_size,

@@ -18,8 +18,18 @@ def test_generate_takes_it_when_no_model_is_named(litegpt: Callable) -> None:
         for model in ([], ["--model", "shakespeare"], ["--model", box.FILE])
     ]
     assert all(done.returncode == 0 for done in texts), texts[0].stderr
-    assert texts[0].stdout.startswith("ROMEO:") and len(texts[0].stdout) == len("ROMEO:") + 31
     assert texts[0].stdout == texts[1].stdout == texts[2].stdout
+    model = TextModel.from_pretrained(box.FILE)
+    settings = {"temperature": 0.8, "top_k": 50, "seed": 1}
+    (written,) = model.complete(["ROMEO:"], max_new_tokens=30, **settings)
+    assert texts[0].stdout == f"ROMEO:{written.text}\n" and len(written.tokens.ids) == 30
+
+
+def test_it_needs_no_package(litegpt: Callable, tmp_path: Path) -> None:
+    for extra in ("tokenizers", "jinja2", "rich", "huggingface_hub"):
+        (tmp_path / f"{extra}.py").write_text(f"raise ImportError(name={extra!r})")
+    done = litegpt("generate", "ROMEO: 🙂", "--max-new-tokens", 1, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0 and done.stdout.startswith("ROMEO: 🙂"), done.stderr
 
 
 def test_a_path_of_its_name_comes_first(litegpt: Callable, tmp_path: Path) -> None:
