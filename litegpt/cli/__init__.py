@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 BAD_INPUT = 2  # exit codes
 INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
@@ -48,7 +48,19 @@ def _run(argv: Sequence[str] | None) -> int:
     return BAD_INPUT
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        """With the default, unless it is that there is nothing."""
+        nothing = action.default is None or action.default is False or action.default in ((), [])
+        return action.help if nothing else super()._get_help_string(action)
+
+
 class _Parser(argparse.ArgumentParser):
+    """Of `litegpt` and, as argparse has it, of all its verbs."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _Help} | options)
+
     def error(self, message: str) -> NoReturn:
         """One line, without the usage that argparse puts before it."""
         self.exit(BAD_INPUT, f"litegpt: error: {message} (see {self.prog} --help)\n")
@@ -102,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     from litegpt import __version__
 
     parser = _Parser(
-        prog="litegpt", description="Trains a GPT on a text file, and continues prompts with it."
+        prog="litegpt", description="Trains GPTs, runs them, and shows what they do, on a CPU."
     )
     parser.add_argument("--version", action="version", version=f"litegpt {__version__}")
     return parser

@@ -16,7 +16,6 @@ def add_parser(verbs: Any) -> None:
         help="show what each head of a model looks at, on a page",
         description="Writes one HTML page, which needs no network: point at a token of TEXT, and "
         "see what each head of each layer takes from the tokens before it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("text", metavar="TEXT", help="the text that the model reads")
     add_model(parser)

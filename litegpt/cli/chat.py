@@ -17,7 +17,6 @@ def add_parser(verbs: Any) -> None:
         "chat",
         help="talk with a model",
         description=f"A conversation, line by line, by the model's own chat template. {_HELP}.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     add_model(parser, default=None, required=True)
     parser.add_argument(

@@ -30,7 +30,6 @@ def add_parser(verbs: Any) -> None:
         description="Parameters, memory for training and for generation (computed), tokens per "
         "second (measured here, for some seconds), and the time that a run of --max-steps would "
         "take, or the steps that fit into --max-time. What doesn't fit into memory isn't measured.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
         "model",

@@ -44,12 +44,11 @@ _ADAPTERS = {
 def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "finetune",
-        help="train a model on",
+        help="train a model of others further, whole or by LoRA",
         description="Trains a model on examples, a tenth of which are kept for validation, and "
         "says beforehand what that takes. With --lora the model stays as it is, in the format of "
         "its file, and small adapters beside its layers are trained. Ctrl-C ends the run and keeps "
         "what was learned; the same command again goes on with it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
         "paths",

@@ -21,7 +21,6 @@ def add_parser(verbs: Any) -> None:
         help="continue a prompt with a model",
         description="Continues PROMPT (or starts afresh) with a model; the text comes as it is "
         "made, ends after --max-new-tokens, and is the same again for the same --seed.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
         "prompt",

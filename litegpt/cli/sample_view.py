@@ -21,7 +21,6 @@ def add_parser(verbs: Any) -> None:
         description="Shows what could follow PROMPT as bars: how likely the model holds each "
         "token, how likely it is at this temperature (at T), and with which probability it is "
         "drawn, or which filter removes it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("prompt", metavar="PROMPT", help="the text before the next token")
     add_model(parser)

@@ -29,7 +29,6 @@ def add_parser(verbs: Any) -> None:
         description="Reads FILE and measures each token's surprise: minus the base-2 logarithm of "
         "the probability that the model gave it. Prints the most surprising ones, unless told "
         "to show all.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("file", metavar="FILE", help="the text")
     add_model(parser)

@@ -20,11 +20,13 @@ _HELP = {
     "decay_share": "part of the steps in which the schedule wsd falls",
     "optimizer": "how weights move",
     "weight_decay": "pull of the matrices towards zero",
+    "beta1": "memory of the gradients",
     "beta2": "memory of the squared gradients",
     "precision": "how products are multiplied; bfloat16 is faster on processors that have it",
     "recompute": "compute blocks again in backward: less memory, a third more work",
     "freeze": "parameters that stay as they are: a name or a pattern (blocks.0.*); may be repeated",
     "grad_clip": "largest norm of the gradients; 0 is no limit",
+    "log_interval": "steps between records in log.jsonl",
     "eval_interval": "steps between evaluations",
     "eval_steps": "batches in an evaluation",
     "patience": "evaluations without a better one that end the run; 0 is no limit",
@@ -45,6 +47,8 @@ def add_settings(parser: argparse.ArgumentParser, **defaults: object) -> None:
     group = parser.add_argument_group("training")
     end = group.add_mutually_exclusive_group()
     known = {field.name: field for field in fields(TrainConfig)}
+    parser.set_defaults(max_time=known["max_time"].default)  # which is no time to speak of
+    defaults = {"max_time": argparse.SUPPRESS} | defaults
     for name, help_text in _HELP.items():
         allowed = f": {', '.join(CHOICES[name])}" if name in CHOICES else ""
         (end if name in _INSTEAD else group).add_argument(

@@ -19,7 +19,6 @@ def add_parser(verbs: Any) -> None:
         help="turn texts into tokens once, for many runs",
         description="Writes the texts as a file of tokens, with their tokenizer beside it: a "
         "directory that `litegpt train` takes as its PATH. What hasn't changed since is kept.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("paths", metavar="PATH", nargs="+", help=PATHS_HELP)
     parser.add_argument("--tokenizer", default="char", metavar="KIND", help=TOKENIZER_HELP)

@@ -24,7 +24,6 @@ def add_parser(verbs: Any) -> None:
         description="Learns from texts which bytes stand together most often, and writes a "
         "tokenizer that `litegpt train --tokenizer DIR` takes, and so do transformers and "
         "tokenizers.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     train.add_argument("paths", metavar="PATH", nargs="+", help=PATHS_HELP)
     train.add_argument(

@@ -29,7 +29,6 @@ def add_parser(verbs: Any) -> None:
         "10 %, of many documents whole ones. Without PATH it learns the help texts that Python "
         "itself carries. Ctrl-C ends the run and keeps what was learned; the same command again "
         "goes on with it.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
         "paths",

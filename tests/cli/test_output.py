@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from litegpt.cli import command_parser
 from litegpt.cli.output import print_table, say_json
 
 HEADER, ROWS = ["work", "size", "ms"], [["softmax", "2 x 3", "1.25"], ["a", "[red]", "10.5"]]
@@ -38,3 +39,16 @@ def test_what_is_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out, parse_constant=refuse) == {
         "loss": None, "pieces": [{"bits": None, "text": "nan"}, 1.5], "of": [3, -1],
     }  # fmt: skip
+
+
+def test_help_tells_every_flag_and_no_default_that_is_none() -> None:
+    [verbs] = (a.choices for a in command_parser()._actions if isinstance(a.choices, dict))
+    for verb, parser in verbs.items():
+        told = " ".join(parser.format_help().split())
+        for nothing in ("None", "False", "()", "[]"):
+            assert f"(default: {nothing})" not in told, verb
+        for action in parser._actions:
+            assert action.help or action.choices, (verb, action.dest)
+    train = " ".join(verbs["train"].format_help().split())
+    assert "blocks (default: 4)" in train and "0 is no limit (default: 0)" in train
+    assert "(90s, 20m, 1h30m) --" in train  # none is the default
