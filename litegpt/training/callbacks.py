@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from errno import ENOSPC
 from io import FileIO
 from itertools import takewhile
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,12 +77,16 @@ class JsonLines(Callback):
             self._open(self._first)
 
     def write(self, trainer: "Trainer", fields: dict[str, Any]) -> None:
-        """Adds a line; fields has the step."""
+        """Adds a line; fields has the step. NaN and infinity, which JSON hasn't, become null."""
         if self._file is None:  # of a step that another session took
             self._open(self._first - 1)
         assert self._file
         end = self._file.tell()
-        line = (json.dumps(fields) + "\n").encode()
+        known = {
+            name: None if isinstance(value, float) and not isfinite(value) else value
+            for name, value in fields.items()
+        }
+        line = (json.dumps(known) + "\n").encode()
         try:
             if self._file.write(line) != len(line):
                 raise OSError(ENOSPC, os.strerror(ENOSPC))

@@ -81,6 +81,8 @@ class TrainConfig:
             if field.type is str and value not in CHOICES[field.name]:
                 allowed = ", ".join(CHOICES[field.name])
                 raise ValueError(f"{field.name} must be one of {allowed}, not {value!r}")
+        if isinstance(self.freeze, str):
+            raise ValueError(f"freeze must be a tuple of patterns, not {self.freeze!r}")
         if self.decay_share > 1:
             raise ValueError(f"decay_share must be from 0 to 1, not {self.decay_share!r}")
         for name in ("beta1", "beta2"):

@@ -25,6 +25,7 @@ from litegpt.training import TrainConfig
     ("min_learning_rate", 1.0, "must not be above learning_rate 0.001"),
     ("weight_decay", "0.1", "number"),
     ("decay_share", 1.5, "from 0 to 1"),
+    ("freeze", "head.*", "a tuple of patterns"),
 ])  # fmt: skip
 def test_bad_values_are_named(name: str, value: object, allowed: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}.*{allowed}"):

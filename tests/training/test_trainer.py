@@ -125,6 +125,10 @@ def test_the_log_is_a_record_per_line(tmp_path) -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [Record(**line) for line in lines] == records
     assert list(lines[0]) == ["step", "loss", "val_loss", "lr", "grad_norm", "tokens_per_s"]
+    trainer = make_trainer(callbacks=(JsonLinesLog(path),))
+    trainer.data.validation_batches = lambda batch_size, batches: iter(())
+    assert all(math.isnan(r.val_loss) for r in trainer.fit() if r.step % 10 == 0)
+    assert "NaN" not in path.read_text()  # which JSON hasn't
 
 
 def test_evaluation_drops_nothing_and_modes_come_back() -> None:
