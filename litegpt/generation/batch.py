@@ -33,7 +33,8 @@ class Batch:
         kept: PromptCache | None = None,
         ahead: int = 0,
     ) -> None:
-        self.model, self.limit, self.kept = model, model.max_seq_len, kept
+        self.model, self.limit = model, model.max_seq_len
+        self._steady = model.config.steady_positions  # so many can be in the cache
         self._halves = on_overflow == "halve"
         lengths = np.array([len(prompt) for prompt in prompts])
         rows, self.end = len(prompts), int(lengths.max())
@@ -42,8 +43,10 @@ class Batch:
             self.text[row, self.end - len(prompt) : self.end] = prompt
         self.starts = self.end - lengths
         self.begins = np.maximum(self.starts, self.end - self.limit)
-        capacity = min(self.limit, min(self.end, self.limit) + max(new - 1, 0) + ahead)
+        capacity = min(self._steady, min(self.end, self.limit) + max(new - 1, 0) + ahead)
+        use_cache = use_cache and self.end - int(self.begins.min()) <= self._steady
         self._cached = np.arange(rows if use_cache else 0)  # the rows that are in the cache
+        self.kept = kept = kept if use_cache else None
         if kept is None:
             self.cache = model.new_cache(len(self._cached), capacity)
         else:
@@ -54,7 +57,7 @@ class Batch:
 
     def _plan(self) -> None:
         """Up to which column a step of all rows is all that there is to do."""
-        full, room = int(self.begins.min()) + self.limit, self.text.shape[1]
+        full, room = int(self.begins.min()) + self._steady, self.text.shape[1]
         self._plain_until = min(full, room) if len(self._cached) == len(self.text) else 0
 
     def row(self, row: int) -> np.ndarray:
@@ -85,6 +88,7 @@ class Batch:
         elif full.size:
             self.begins[full] = self.end - self.limit
             self._leave_cache(full)
+        self._leave_cache(np.flatnonzero(self.end - self.begins > self._steady))
         self._plan()
         if len(self._cached) == len(ids):
             return self._step(ids)
@@ -94,6 +98,13 @@ class Batch:
         others = np.setdiff1d(np.arange(len(ids)), self._cached)
         logits[others] = self._read(others, self.end, in_cache=False)
         return logits
+
+    @property
+    def room(self) -> int:
+        """How many ids more the cache takes of the longest row; 0 once a row isn't in it."""
+        if len(self._cached) < len(self.text):
+            return 0
+        return self._steady - (self.end - int(self.begins.min()))
 
     def note(self, ids: np.ndarray) -> None:
         """Adds an id to each row's text, unread."""

@@ -36,7 +36,7 @@ class Lookahead:
             return self._logits[:, self._place]
         self.forget()
         text = np.append(batch.row_window(0), ids)
-        room = min(self._count, batch.limit - len(text))
+        room = min(self._count, batch.room - 1)  # beside the id that is given
         self._guess = continuation(text, room) if room > 0 else []
         if not self._guess:
             return batch.append(ids)

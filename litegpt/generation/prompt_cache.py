@@ -102,8 +102,8 @@ class PromptCache:
         names = set(file.keys())
         shape = file.get_slice("ids").get_shape() if "ids" in names else []
         filled = shape[0] if len(shape) == 1 else 0
-        if filled > self.model.max_seq_len:
-            raise ValueError(f"{filled} ids for max_seq_len {self.model.max_seq_len}")
+        if filled > self.model.config.steady_positions:
+            raise ValueError(f"{filled} ids for {self.model.config.steady_positions} positions")
         config = self.model.config
         heads, width, blocks = config.num_kv_heads, config.head_dim, -(-filled // 32)
         expected: dict[str, tuple[int, ...]] = {"ids": (filled,)}

@@ -43,9 +43,12 @@ def score_ids(
         while done < len(scores):
             end = min(begin + context, len(scores))
             cache.reset()
-            for start in range(begin, end, _READ_AT_ONCE):
-                stop = min(start + _READ_AT_ONCE, end)
-                logits = model.next_logits(array[start:stop], cache, every=stop > done)
+            whole = end - begin > model.config.steady_positions  # which a cache can't hold
+            at_once = context if whole else _READ_AT_ONCE
+            for start in range(begin, end, at_once):
+                stop = min(start + at_once, end)
+                kept = None if whole else cache
+                logits = model.next_logits(array[start:stop], kept, every=stop > done)
                 if stop > done:
                     first = max(start, done)
                     scores[first:stop] = _scored(logits[0, first - start :], array[first + 1 :])

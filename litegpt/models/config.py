@@ -8,7 +8,7 @@ from typing import Any
 from litegpt.nn.attention import check_heads
 from litegpt.nn.dropout import check_dropout
 from litegpt.nn.mlp import ACTIVATIONS
-from litegpt.nn.position import check_rope_scaling
+from litegpt.nn.position import check_rope_scaling, steady_positions
 
 ALLOWED = {
     "norm": ("layernorm", "rmsnorm"),
@@ -36,7 +36,7 @@ class GPTConfig:
     tie_embeddings  the head uses the token embedding's table
     rope_theta      base of the rotary frequencies
     rope_scaling    None, or {"rope_type": "linear", "dynamic" or "llama3", ...its numbers}: see
-                    litegpt.nn.position
+                    litegpt.nn.position; max_seq_len counts the positions after scaling
     init_std        standard deviation of the initial weights
     """
 
@@ -69,11 +69,11 @@ class GPTConfig:
             self.ffn_dim = 4 * self.hidden_dim
         if self.num_kv_heads is None:
             self.num_kv_heads = self.num_heads
-        self.rope_scaling = check_rope_scaling(self.rope_scaling)
         for field in fields(self):
             if field.name == "rope_scaling":
                 continue
             setattr(self, field.name, _checked(field.name, getattr(self, field.name)))
+        self.rope_scaling = check_rope_scaling(self.rope_scaling, self.max_seq_len)
         self.norm_bias = self.norm_bias and self.norm == "layernorm"
         self.dropout = check_dropout(self.dropout)
         check_heads(self.hidden_dim, self.num_heads, self.num_kv_heads)
@@ -83,6 +83,14 @@ class GPTConfig:
     @property
     def head_dim(self) -> int:
         return self.hidden_dim // self.num_heads
+
+    @property
+    def steady_positions(self) -> int:
+        """Up to so many, what was computed of a text stays as it is when more follows.
+
+        max_seq_len, but with dynamic scaling of rotary positions.
+        """
+        return steady_positions(self.rope_scaling, self.max_seq_len)
 
 
 def _checked(name: str, value: object) -> object:

@@ -263,9 +263,13 @@ class GPTModel(Module):
         return loss
 
     def new_cache(self, batch: int, capacity: int | None = None) -> KVCache:
-        """An empty cache for next_logits, of capacity positions (max_seq_len if None)."""
+        """An empty cache for next_logits, of capacity positions (config.steady_positions if None).
+
+        With dynamic scaling of rotary positions, keys of a longer text can't be kept.
+        """
         config = self.config
-        capacity = self.max_seq_len if capacity is None else min(capacity, self.max_seq_len)
+        most = config.steady_positions
+        capacity = most if capacity is None else min(capacity, most)
         for module in self.modules():
             if isinstance(module, RotaryPositionalEncoding):
                 module.reach(capacity)  # now, since recorded steps keep to the tables they met
@@ -280,7 +284,7 @@ class GPTModel(Module):
 
         With a cache, these positions come after the ones that it holds, and it holds them too
         afterwards: bit for bit what forward gives for the whole row. More positions in a row
-        than max_seq_len: ValueError, and the cache is as before.
+        than config.steady_positions: ValueError, and the cache is as before.
         """
         ids = self._rows(input_ids)
         if self.training:
@@ -301,8 +305,10 @@ class GPTModel(Module):
     def _through_cache(self, x: np.ndarray, cache: KVCache) -> np.ndarray:
         lengths, new = cache.lengths, x.shape[1]
         longest = int(lengths.max(initial=0)) + new
-        if longest > self.max_seq_len:
-            raise ValueError(f"{longest} positions are more than max_seq_len {self.max_seq_len}")
+        most = self.config.steady_positions
+        if longest > most:
+            what = "max_seq_len" if most == self.max_seq_len else "a cache holds:"
+            raise ValueError(f"{longest} positions are more than {what} {most}")
         if self.position_encoding is not None:
             x = self.position_encoding.add(x, lengths)
         for block, layer in zip(self.blocks, cache.layers, strict=True):

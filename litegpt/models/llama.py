@@ -16,6 +16,8 @@ from litegpt.nn.position import ROPE_SCALINGS
 
 MODEL_TYPES: tuple[str, ...] = ("llama", "mistral", "qwen2")
 
+_ORIGINAL = "original_max_position_embeddings"
+_MOST_POSITIONS = 2**31 - 1
 _BUFFER = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")  # in some files
 
 
@@ -30,7 +32,7 @@ def to_fields(config: GPTConfig) -> dict[str, Any]:
         "model_type": MODEL_TYPES[0],
         "architectures": ["LlamaForCausalLM"],
         "vocab_size": config.vocab_size,
-        "max_position_embeddings": config.max_seq_len,
+        "max_position_embeddings": config.steady_positions,
         "num_hidden_layers": config.num_layers,
         "num_attention_heads": config.num_heads,
         "num_key_value_heads": config.num_kv_heads,
@@ -43,7 +45,7 @@ def to_fields(config: GPTConfig) -> dict[str, Any]:
         "attention_dropout": config.dropout,
         "rms_norm_eps": config.norm_eps,
         "rope_theta": config.rope_theta,
-        "rope_scaling": config.rope_scaling,
+        "rope_scaling": _said(config.rope_scaling),
         "initializer_range": config.init_std,
         "tie_word_embeddings": config.tie_embeddings,
         "bos_token_id": None,
@@ -58,9 +60,11 @@ def from_fields(fields: JsonFields) -> dict[str, Any]:
         raise fields.refuse("head_dim", f"hidden_size {width} / num_attention_heads {heads}")
     qwen2 = fields.choice("model_type", {t: t == "qwen2" for t in MODEL_TYPES})
     attention_bias = fields.flag("attention_bias", False)
+    positions = fields.integer("max_position_embeddings", 2048)
+    scaling = _rope_scaling(fields, positions)
     return {
         "vocab_size": fields.integer("vocab_size", 32000),
-        "max_seq_len": _context(fields),
+        "max_seq_len": _context(fields, positions, scaling),
         "num_layers": fields.integer("num_hidden_layers", 32),
         "num_heads": heads,
         "num_kv_heads": fields.integer("num_key_value_heads", heads),
@@ -71,7 +75,7 @@ def from_fields(fields: JsonFields) -> dict[str, Any]:
         "norm_eps": fields.number("rms_norm_eps", 1e-6),
         "position": "rotary",
         "rope_theta": _rope_theta(fields),
-        "rope_scaling": _rope_scaling(fields),
+        "rope_scaling": scaling,
         "activation": "swiglu",
         "qkv_bias": attention_bias or qwen2,
         "output_bias": attention_bias,
@@ -88,21 +92,38 @@ def _rope_theta(fields: JsonFields) -> float:
     )
 
 
-def _rope_scaling(fields: JsonFields) -> dict[str, Any] | None:
-    """The first that says anything; in older files rope_type is called type."""
+def _rope_scaling(fields: JsonFields, positions: int) -> dict[str, Any] | None:
+    """The first that says anything; in older files rope_type is called type.
+
+    "dynamic" begins where max_position_embeddings end, whatever else is said.
+    """
     for name in ("rope_parameters", "rope_scaling"):
         section = fields.section(name)
         key = "rope_type" if "rope_type" in section.fields else "type"
         numbers = section.choice(key, {"default": None, **ROPE_SCALINGS}, "default")
         if numbers is not None:
-            scaling = {number: section.number(number) for number in numbers}
-            return {"rope_type": section.fields[key], **scaling}
+            dynamic = section.fields[key] == "dynamic"
+            known = {_ORIGINAL: positions} if dynamic else {}
+            scaling = {number: section.number(number) for number in numbers if number not in known}
+            return {"rope_type": section.fields[key], **scaling, **known}
     return None
 
 
-def _context(fields: JsonFields) -> int:
-    """Positions up to which a window, where there is one, hides nothing."""
-    context = fields.integer("max_position_embeddings", 2048)
+def _said(scaling: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What rope_scaling says beside max_position_embeddings."""
+    if scaling is None or scaling["rope_type"] != "dynamic":
+        return scaling
+    return {name: value for name, value in scaling.items() if name != _ORIGINAL}
+
+
+def _context(fields: JsonFields, positions: int, scaling: dict[str, Any] | None) -> int:
+    """Positions up to which a window, where there is one, hides nothing.
+
+    With dynamic scaling, as many times more as its factor says.
+    """
+    context = positions
+    if scaling is not None and scaling["rope_type"] == "dynamic":
+        context = max(positions, int(min(positions * scaling["factor"], _MOST_POSITIONS)))
     qwen2 = fields.fields.get("model_type") == "qwen2"
     if fields.flag("use_sliding_window", not qwen2):
         return min(context, fields.integer("sliding_window", context))

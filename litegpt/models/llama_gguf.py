@@ -33,7 +33,7 @@ class _Llama:
 
     def to_metadata(self, config: GPTConfig) -> dict[str, Any]:
         entries: dict[str, Any] = {
-            "context_length": config.max_seq_len,
+            "context_length": config.steady_positions,
             "embedding_length": config.hidden_dim,
             "feed_forward_length": config.ffn_dim,
             "block_count": config.num_layers,

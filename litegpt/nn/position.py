@@ -94,7 +94,7 @@ class LearnedPositionalEncoding(Module):
 # Kinds of scaling for contexts longer than those of the first training -> the numbers they take.
 ROPE_SCALINGS: dict[str, tuple[str, ...]] = {
     "linear": ("factor",),
-    "dynamic": ("factor",),
+    "dynamic": ("factor", "original_max_position_embeddings"),
     "llama3": (
         "factor",
         "low_freq_factor",
@@ -104,8 +104,13 @@ ROPE_SCALINGS: dict[str, tuple[str, ...]] = {
 }
 
 
-def check_rope_scaling(scaling: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """{"rope_type": a kind of ROPE_SCALINGS, its numbers}; ValueError unless it is one, or None."""
+def check_rope_scaling(
+    scaling: Mapping[str, Any] | None, max_seq_len: int
+) -> dict[str, Any] | None:
+    """{"rope_type": a kind of ROPE_SCALINGS, its numbers}; ValueError unless it is one, or None.
+
+    The original context of "dynamic" may be left out: then it is max_seq_len, and nothing scaled.
+    """
     if scaling is None:
         return None
     kind = scaling.get("rope_type") if isinstance(scaling, Mapping) else None
@@ -113,6 +118,8 @@ def check_rope_scaling(scaling: Mapping[str, Any] | None) -> dict[str, Any] | No
         raise ValueError(
             f"rope_scaling must have a rope_type of {', '.join(ROPE_SCALINGS)}, not {scaling!r}"
         )
+    if kind == "dynamic":
+        scaling = {"original_max_position_embeddings": max_seq_len, **scaling}
     checked: dict[str, Any] = {"rope_type": kind}
     for name in ROPE_SCALINGS[kind]:
         value = scaling.get(name)
@@ -123,8 +130,8 @@ def check_rope_scaling(scaling: Mapping[str, Any] | None) -> dict[str, Any] | No
         ):
             raise ValueError(f"rope_scaling's {name} must be a positive number, not {value!r}")
         checked[name] = float(value)
-    if kind == "llama3":
-        positions = checked["original_max_position_embeddings"]
+    positions = checked.get("original_max_position_embeddings")
+    if positions is not None:
         if not positions.is_integer():
             raise ValueError(
                 "rope_scaling's original_max_position_embeddings must be a whole number, "
@@ -144,7 +151,7 @@ def scaled_rates(rates: np.ndarray, scaling: Mapping[str, Any] | None) -> np.nda
     linear: divided by factor (Chen et al., 2023, arXiv:2306.15595). llama3: divided by factor where
     the original context holds fewer than low_freq_factor turns, as they were where it holds more
     than high_freq_factor, and between the two in between (Dubey et al., 2024, arXiv:2407.21783).
-    dynamic changes them beyond max_seq_len only, which a model never exceeds.
+    dynamic leaves them as they are up to the original context: see dynamic_theta.
     """
     if scaling is None or scaling["rope_type"] == "dynamic":
         return rates
@@ -156,12 +163,25 @@ def scaled_rates(rates: np.ndarray, scaling: Mapping[str, Any] | None) -> np.nda
     return rates * (kept + (1 - kept) / scaling["factor"])
 
 
+def dynamic_theta(theta: float, head_dim: int, scaling: Mapping[str, Any], length: int) -> float:
+    """The base for a text of this length, beyond the original context.
+
+    theta * (factor * length / original - factor + 1)^(D / (D - 2)): the slowest angle is divided by
+    the bracket, the fastest one stays ("dynamic NTK", Peng et al., 2023, arXiv:2309.00071).
+    """
+    factor, original = scaling["factor"], scaling["original_max_position_embeddings"]
+    stretch = factor * length / original - factor + 1
+    return theta * stretch ** (head_dim / (head_dim - 2)) if head_dim > 2 else theta
+
+
 class RotaryPositionalEncoding(Module):
     """Turns entries (i, i + D/2) of a head at position p by the angle p / theta^(2i/D).
 
     Su et al., 2021 (arXiv:2104.09864), in the half-split order of the Llama weights. `cos` and
-    `sin` are (positions, D/2); they grow with the positions that are met, up to max_seq_len. One
-    object serves every block of a model.
+    `sin` are (positions, D/2); they grow with the positions that are met, up to `steady`: so many
+    positions turn by angles of their own, whatever follows. That is max_seq_len, but with dynamic
+    scaling, by which all angles of a longer text depend on its length. One object serves every
+    block of a model.
     """
 
     def __init__(
@@ -173,18 +193,27 @@ class RotaryPositionalEncoding(Module):
     ) -> None:
         if head_dim % 2:
             raise ValueError(f"rotary positions need an even head width, not {head_dim}")
-        self.max_seq_len = max_seq_len
-        rates = theta ** (-np.arange(0, head_dim, 2) / head_dim)  # (D/2,) float64
-        self.rates = scaled_rates(rates, check_rope_scaling(scaling))
+        self.max_seq_len, self._head_dim, self._theta = max_seq_len, head_dim, theta
+        self._scaling = check_rope_scaling(scaling, max_seq_len)
+        self.steady = steady_positions(self._scaling, max_seq_len)
+        self.rates = scaled_rates(_rates(theta, head_dim), self._scaling)  # (D/2,) float64
         self.cos = self.sin = np.empty((0, head_dim // 2), np.float32)
+        self._longer = self.cos, self.sin  # those of the last longer text
 
     def reach(self, positions: int) -> None:
-        """Makes the tables long enough, but never longer than max_seq_len."""
-        if len(self.cos) < min(positions, self.max_seq_len):
-            length = min(self.max_seq_len, max(64, 2 * positions))
-            angles = np.arange(length)[:, None] * self.rates  # (positions, D/2)
-            self.cos = np.cos(angles).astype(np.float32)
-            self.sin = np.sin(angles).astype(np.float32)
+        """Makes the tables long enough, but never longer than `steady`."""
+        if len(self.cos) < min(positions, self.steady):
+            self.cos, self.sin = _tables(min(self.steady, max(64, 2 * positions)), self.rates)
+
+    def _of(self, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """cos and sin for a text of this length."""
+        self.reach(length)
+        if self._scaling is None or not self.steady < length <= self.max_seq_len:
+            return self.cos, self.sin
+        if len(self._longer[0]) != length:
+            theta = dynamic_theta(self._theta, self._head_dim, self._scaling, length)
+            self._longer = _tables(length, _rates(theta, self._head_dim))
+        return self._longer
 
     def forward(self, x: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """x (B, T, H, D), row b's first token standing at offsets[b] (int64).
@@ -193,13 +222,31 @@ class RotaryPositionalEncoding(Module):
         0..max_seq_len - 1: IndexError.
         """
         rows, offsets = _each_at(x, offsets)
-        self.reach(int(offsets.max(initial=0)) + rows.shape[1])
-        return kernels.rotary(rows, self.cos, self.sin, offsets).reshape(x.shape)
+        cos, sin = self._of(int(offsets.max(initial=0)) + rows.shape[1])
+        return kernels.rotary(rows, cos, sin, offsets).reshape(x.shape)
 
     def backward(self, dy: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         """The gradient of x: dy turned back."""
         rows, offsets = _each_at(dy, offsets)
-        return kernels.rotary_backward(rows, self.cos, self.sin, offsets).reshape(dy.shape)
+        cos, sin = self._of(int(offsets.max(initial=0)) + rows.shape[1])
+        return kernels.rotary_backward(rows, cos, sin, offsets).reshape(dy.shape)
+
+
+def steady_positions(scaling: Mapping[str, Any] | None, max_seq_len: int) -> int:
+    """Positions whose angles don't depend on what follows: see RotaryPositionalEncoding."""
+    if scaling is None or scaling["rope_type"] != "dynamic":
+        return max_seq_len
+    return min(max_seq_len, scaling["original_max_position_embeddings"])
+
+
+def _rates(theta: float, head_dim: int) -> np.ndarray:
+    """(D/2,) float64."""
+    return theta ** (-np.arange(0, head_dim, 2) / head_dim)
+
+
+def _tables(length: int, rates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    angles = np.arange(length)[:, None] * rates  # (positions, D/2)
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
 def _each_at(x: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from litegpt.generation import generate, stream
+from litegpt.generation import PromptCache, generate, score_ids, stream
 from litegpt.models import GPTModel
 
 RAGGED = [[1, 2, 3, 4, 5], [6], [7, 8, 9], [10, 11, 12, 13, 14, 15, 16, 17], [3, 2, 1]]
@@ -12,6 +12,31 @@ RAGGED = [[1, 2, 3, 4, 5], [6], [7, 8, 9], [10, 11, 12, 13, 14, 15, 16, 17], [3,
 @pytest.fixture(scope="module")
 def learned() -> GPTModel:
     return GPTModel(31, 16, 2, 2, 12, dropout=0.0, init_std=0.4, seed=1).eval()
+
+
+def test_beyond_the_original_context_of_dynamic_positions(backend, by_hand) -> None:
+    """All angles depend on the length there: what is kept of a shorter text is of no use."""
+    scaling = {"rope_type": "dynamic", "factor": 3.0, "original_max_position_embeddings": 32}
+    parts = {"norm": "rmsnorm", "position": "rotary", "activation": "swiglu", "bias": False}
+    model = GPTModel(
+        31, 96, 2, 4, 32, dropout=0.0, init_std=0.25, seed=2, rope_scaling=scaling, **parts
+    ).eval()
+    rng = np.random.default_rng(0)
+    prompts = [np.tile(rng.integers(0, 31, 5), 8)[:size] for size in (3, 28, 32, 33, 40)]
+    together = generate(model, prompts, 20, temperature=0)
+    for prompt, row in zip(prompts, together, strict=True):
+        expected = by_hand(model, prompt.tolist(), 20)
+        assert row[len(prompt) :].tolist() == expected
+        for options in ({"speculate": 4}, {"cache": PromptCache(model)}, {"use_cache": False}):
+            alone = generate(model, prompt, 20, temperature=0, **options)[0]
+            assert alone.tolist() == row.tolist()
+    ids = np.concatenate(prompts)[:90]
+    logits = model(ids[:-1])[0].astype(np.float64)  # (89, V)
+    logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    scores = score_ids(model, ids)
+    np.testing.assert_allclose(scores, logprobs[np.arange(89), ids[1:]], atol=1e-4)
+    with pytest.raises(ValueError, match="33 positions are more than a cache holds: 32"):
+        model.next_logits(ids[:33], model.new_cache(1))
 
 
 @pytest.mark.parametrize("new", [1, 7, 10, 40])  # up to and past max_seq_len 16

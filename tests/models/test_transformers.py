@@ -70,7 +70,8 @@ def test_directories(tmp_path: Path, name: str) -> None:
     assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 2
     model = GPTModel.from_pretrained(tmp_path / "whole")
     ids = np.random.default_rng(0).integers(0, 37, (2, model.max_seq_len))
-    assert model.max_seq_len == (16 if name == "mistral" else 64)  # its window
+    # a window; four times as long as before the scaling
+    assert model.max_seq_len == {"mistral": 16, "dynamic": 256}.get(name, 64)
     wanted = _logits(theirs, ids)
     np.testing.assert_allclose(model(ids), wanted, atol=1e-4)
     np.testing.assert_array_equal(GPTModel.from_pretrained(tmp_path / "shards")(ids), model(ids))
@@ -78,6 +79,17 @@ def test_directories(tmp_path: Path, name: str) -> None:
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
     np.testing.assert_allclose(_logits(again.eval(), ids), wanted, atol=1e-4)
     assert GPTModel.from_pretrained(tmp_path / "ours").config == model.config
+    if name == "dynamic":  # the angles of 64 positions stay, those of 65 are others
+        for length in (64, 65):
+            _logits(theirs, ids[:, :9])  # theirs goes back to the first angles for a short text
+            part = ids[:, :length]
+            np.testing.assert_allclose(model(part), _logits(theirs, part), atol=1e-4)
+            prompt = torch.tensor(part[:1, :60])
+            whole = {"max_new_tokens": 20, "do_sample": False, "use_cache": False}
+            _logits(theirs, ids[:, :9])
+            mask = torch.ones_like(prompt)
+            wanted = theirs.generate(prompt, attention_mask=mask, eos_token_id=None, **whole)
+            assert model.generate(prompt.numpy(), 20, temperature=0).tolist() == wanted.tolist()
     if name == "llama3":  # transformers warns of 16.0
         scaling = json.loads((tmp_path / "ours/config.json").read_text())["rope_scaling"]
         assert repr(scaling["original_max_position_embeddings"]) == "16"
