@@ -56,11 +56,12 @@ if TYPE_CHECKING:  # who reads the names without running anything
         create_padding_mask,
     )
     from litegpt.pictures import plot_attention, plot_run
-    from litegpt.text import ByteTokenizer, CharTokenizer, load_tokenizer
+    from litegpt.text import BytePairTokenizer, ByteTokenizer, CharTokenizer, load_tokenizer
     from litegpt.training import AdamW, Lion, Muon, TextWindows, TrainConfig, Trainer
 
 __all__ = [
     "AdamW",
+    "BytePairTokenizer",
     "ByteTokenizer",
     "CharTokenizer",
     "Chat",

@@ -32,8 +32,8 @@ class BytePairTokenizer(VocabularyTokenizer):
     characters that are newer than the Unicode of this Python.
 
     ValueError for ids that are none, or that two tokens share, for surrogates, for merges that are
-    no pair of tokens or don't make a token, and for an id of prefix that no token has; IndexError
-    for one of eos_ids that is outside.
+    no pair or don't make a token, and for an id of prefix that no token has; IndexError for one of
+    eos_ids that is outside.
     """
 
     def __init__(
@@ -206,12 +206,14 @@ def _tokens_by_id(vocabulary: Mapping[str, int]) -> dict[int, str]:
 
 
 def _ranks(merges: Sequence[str], vocabulary: Mapping[str, int]) -> dict[str, int]:
-    """Places by pair; ValueError naming the first merge that isn't of tokens, or makes none."""
+    """Places by pair; ValueError naming the first merge that is no pair, or doesn't make a token.
+
+    Whether the two are tokens doesn't matter: what none stands for never comes to be merged.
+    """
     for merge in merges:
         left, _, right = merge.partition(" ")
-        if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
-            if not (left and right) or " " in right:
+        if not left or not right or left + right not in vocabulary:
+            if not left or not right or " " in right:
                 raise ValueError(f"the merge {merge!r} is no pair")
-            wrong = next(t for t in (left, right, left + right) if t not in vocabulary)
-            raise ValueError(f"the merge {merge!r} asks for {wrong!r}, which is no token")
+            raise ValueError(f"the merge {merge!r} makes {left + right!r}, which is no token")
     return dict(zip(merges, range(len(merges)), strict=True))

@@ -228,8 +228,10 @@ def test_ids_that_the_vocabulary_leaves_out_are_no_text() -> None:
     ({"a": 0, "aa": 1}, ["aa"], "the merge 'aa' is no pair"),
     ({"a": 0, "aa": 1}, [""], "the merge '' is no pair"),
     ({"a": 0, "aa": 1}, ["a a a"], "the merge 'a a a' is no pair"),
-    ({"a": 0, "aa": 1}, ["a a", "a b"], "the merge 'a b' asks for 'b', which is no token"),
-    ({"a": 0, "aa": 1}, ["aa a"], "the merge 'aa a' asks for 'aaa', which is no token"),
+    ({"a": 0, "aa": 1}, [" a"], "the merge ' a' is no pair"),
+    ({"a": 0, "aa": 1}, ["a "], "the merge 'a ' is no pair"),
+    ({"a": 0, "aa": 1}, ["a a", "a b"], "the merge 'a b' makes 'ab', which is no token"),
+    ({"a": 0, "aa": 1}, ["aa a"], "the merge 'aa a' makes 'aaa', which is no token"),
 ])  # fmt: skip
 def test_vocabularies_and_merges_that_do_not_fit(
     vocabulary: dict[str, Any], merges: list[str], message: str, tmp_path: Path

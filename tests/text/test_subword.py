@@ -102,7 +102,7 @@ def test_bos_comes_first_where_the_file_says_so(vocabulary) -> None:
     ({"tokenizer.ggml.tokens": ["a", "a"]}, "tokens holds a token twice"),
     ({"tokenizer.ggml.token_type": [1]}, "token_type must be 50257 numbers, as many as there"),
     ({"tokenizer.ggml.merges": ["ab"]}, "merges: the merge 'ab' is no pair"),
-    ({"tokenizer.ggml.merges": ["a xyz"]}, "merges: the merge 'a xyz' asks for 'xyz', which"),
+    ({"tokenizer.ggml.merges": ["a xyz"]}, "merges: the merge 'a xyz' makes 'axyz', which"),
     ({"tokenizer.ggml.eos_token_id": 50257}, "eos_token_id must be an id from 0 to 50256"),
     ({"tokenizer.chat_template": 1}, "chat_template must be a text"),
 ])  # fmt: skip
