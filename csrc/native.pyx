@@ -15,7 +15,13 @@ import numpy as np
 from litegpt.kernels.reference.embedding import check_ids
 from litegpt.kernels.reference.linear import check_precision
 from litegpt.kernels.reference.loss import kept_targets
-from litegpt.kernels.reference.quantized import check_panels, check_weights, not_read, packed_shape
+from litegpt.kernels.reference.quantized import (
+    FARTHEST_ROW,
+    check_panels,
+    check_weights,
+    not_read,
+    packed_shape,
+)
 from litegpt.kernels.reference.rotary import check_positions
 from litegpt.kernels.reference.sampling import refusal
 from litegpt.kernels.reference.weight_formats import FORMATS, weight_format

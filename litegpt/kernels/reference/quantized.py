@@ -14,7 +14,7 @@ from litegpt.kernels.reference.embedding import check_ids
 from litegpt.kernels.reference.linear import PANEL, finish, linear
 from litegpt.kernels.reference.weight_formats import WeightFormat, add_products, weight_format
 
-_FARTHEST = 1 << 60  # bytes of a file
+FARTHEST_ROW = 1 << 60  # bytes into a file
 
 
 def _rows(array: np.ndarray, axes: int) -> np.ndarray:
@@ -152,8 +152,8 @@ def check_panels(
     if rows.shape != (len(groups), PANEL):
         raise ValueError(f"rows must have shape ({len(groups)}, {PANEL}), not {rows.shape}")
     absent = rows < 0
-    if rows.max(initial=0) > _FARTHEST or (absent[:, :-1] > absent[:, 1:]).any():
-        raise ValueError(f"rows must be places up to {_FARTHEST}, with -1 only after them")
+    if rows.max(initial=0) > FARTHEST_ROW or (absent[:, :-1] > absent[:, 1:]).any():
+        raise ValueError(f"rows must be places up to {FARTHEST_ROW}, with -1 only after them")
     wanted = int(groups.sum()) * PANEL * form.block_bytes
     if packed.shape != (wanted,):
         raise ValueError(f"packed must have shape ({wanted},), not {packed.shape}")
