@@ -202,7 +202,7 @@ def pack_quantized(blocks, format, packed=None):
 
 cdef bint panels_fit(const int64_t *rows, const int64_t *groups, size panels, size group_bytes,
                      size packed) noexcept nogil:
-    """What check_panels says of these; not one word of Python, for which another thread may wait."""
+    """What check_panels says of these, but without Python, for which it might have to wait."""
     cdef size panel, i
     for panel in range(panels):
         if not 1 <= groups[panel] <= packed // group_bytes:
