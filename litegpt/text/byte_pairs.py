@@ -90,7 +90,7 @@ class BytePairTokenizer(VocabularyTokenizer):
         vocabulary = parse_object(read_bounded(vocab), str(vocab))
         end = vocabulary.get(END_OF_TEXT)
         try:
-            lines = read_bounded(merges).decode().removesuffix("\n").split("\n")
+            lines = read_bounded(merges).decode().replace("\r\n", "\n").split("\n")
             pairs = [line for line in lines if line and not line.startswith("#version")]
             added = {} if end is None else {END_OF_TEXT: True}
             return cls(vocabulary, pairs, added=added, eos_ids=[] if end is None else [end])

@@ -102,27 +102,36 @@ def _added(tokens: Any, vocabulary: dict[str, Any], normalized: bool) -> dict[st
 def _prefix(processor: Any) -> list[int] | None:
     """The ids that a post-processor puts before a text; None if it does what isn't known here."""
     match processor:
-        case None | {"type": "ByteLevel"}:  # which moves offsets only
-            return []
         case {"type": "Sequence", "processors": [*processors]}:
-            found = [_prefix(inner) for inner in processors]
-            given = [ids for ids in found if ids != []]
-            return [] if not given else given[0] if len(given) == 1 else None
-        case {"type": "TemplateProcessing", "single": [*pieces], "special_tokens": {**tokens}}:
-            ids: list[int] = []
-            for piece in pieces:
-                match piece:
-                    case {"SpecialToken": {"id": str(name)}}:
-                        pass
-                    case {"Sequence": {"id": "A"}}:
-                        return ids
-                    case _:
-                        return None
+            pass
+        case _:
+            processors = [processor]
+    adding = [p for p in processors if p is not None and not _moves_offsets(p)]
+    match adding:
+        case []:
+            return []
+        case [{"type": "TemplateProcessing", "single": [*pieces], "special_tokens": {**tokens}}]:
+            return _before_text(pieces, tokens)
+    return None
+
+
+def _moves_offsets(processor: Any) -> bool:
+    """Whether that is all a post-processor does: it says where in the text a token stands."""
+    return isinstance(processor, dict) and processor.get("type") == "ByteLevel"
+
+
+def _before_text(pieces: list[Any], tokens: Mapping[Any, Any]) -> list[int] | None:
+    ids: list[int] = []
+    for piece in pieces:
+        match piece:
+            case {"Sequence": {"id": "A"}}:
+                return ids
+            case {"SpecialToken": {"id": str(name)}}:
                 match tokens.get(name):
                     case {"ids": [*own]} if all(type(i) is int for i in own):
                         ids += own
-                    case _:
-                        return None
+                        continue
+        return None
     return None
 
 

@@ -257,6 +257,7 @@ def test_a_tokenizer_that_does_more_than_ours_is_not_taken_for_ours() -> None:
     content = PAPER.to_json()
     assert BytePairTokenizer.from_json(content) is not None
     cut, token = content["pre_tokenizer"], content["added_tokens"][0]
+    template = BytePairTokenizer.from_merges([], ["<s>"], prefix=[256]).to_json()["post_processor"]
     split = {"type": "Split", "pattern": {"Regex": r"\w+"}, "behavior": "Isolated", "invert": False}
     for change in (
         {"normalizer": {"type": "Lowercase"}},
@@ -270,6 +271,10 @@ def test_a_tokenizer_that_does_more_than_ours_is_not_taken_for_ours() -> None:
         {"decoder": {"type": "WordPiece"}},
         {"decoder": None},
         {"post_processor": {"type": "RobertaProcessing"}},
+        {"post_processor": template | {"single": template["single"][:1]}},
+        {"post_processor": template | {"special_tokens": {}}},
+        {"post_processor": {"type": "Sequence", "processors": [template, template]}},
+        {"post_processor": json.loads('{"type": "Sequence", "processors": [' * 400 + "]}" * 400)},
         {"added_tokens": [token | {"lstrip": True}]},
         {"added_tokens": [token | {"id": 7}]},
         {"added_tokens": [token, token]},
@@ -335,8 +340,9 @@ def test_no_package_is_needed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     content = PAPER.to_json()["model"]
     (tmp_path / "vocab.json").write_text(json.dumps(content["vocab"]))
     lines = ["#version: 0.2", *map(" ".join, content["merges"]), ""]
-    (tmp_path / "merges.txt").write_text("\n".join(lines))
-    assert load_tokenizer(tmp_path / "vocab.json").encode("the lowest").tolist() == expected
+    for end in ("\n", "\r\n"):
+        (tmp_path / "merges.txt").write_text(end.join(lines), newline="")
+        assert load_tokenizer(tmp_path / "vocab.json").encode("the lowest").tolist() == expected
     metadata = {
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.tokens": list(content["vocab"]),
