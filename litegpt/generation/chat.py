@@ -32,8 +32,10 @@ class Chat:
         """The answer as it comes. Left early, what has come of it counts as said.
 
         ValueError if the template or the tokenizer refuses the text, or if it is too long; then
-        it counts as not said.
+        it counts as not said. So does a text whose answer nobody began to read.
         """
+        if self.messages and self.messages[-1]["role"] == "user":
+            self.messages.pop()
         self.messages.append({"role": "user", "content": text})
         chosen = {**self._options, **options}
         try:

@@ -58,3 +58,13 @@ def test_what_is_refused_counts_as_not_said(talker) -> None:
     with pytest.raises(ValueError, match="temperature must be"):
         chat.say("hi", temperature=-1)
     assert chat.messages == []
+
+
+def test_an_answer_that_nobody_began_to_read_leaves_nothing(talker) -> None:
+    chat = Chat(talker, max_new_tokens=5, seed=0)
+    chat.say("to be").close()
+    said = "".join(chat.say("or not"))
+    assert chat.messages == [
+        {"role": "user", "content": "or not"},
+        {"role": "assistant", "content": said.strip()},
+    ]
