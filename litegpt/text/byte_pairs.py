@@ -32,8 +32,8 @@ class BytePairTokenizer(VocabularyTokenizer):
     characters that are newer than the Unicode of this Python.
 
     ValueError for ids that are none, or that two tokens share, for surrogates, for merges that are
-    no pair or don't make a token, and for an id of prefix that no token has; IndexError for one of
-    eos_ids that is outside.
+    no pair or don't make a token, for an added token that isn't in the vocabulary, and for an id of
+    prefix that no token has; IndexError for one of eos_ids that is outside.
     """
 
     def __init__(
@@ -50,6 +50,8 @@ class BytePairTokenizer(VocabularyTokenizer):
         self._ranks = _ranks(merges, vocabulary)
         self._pre_tokenizer = pre_tokenizer or PreTokenizer()
         self._added = dict(added or {})
+        if others := self._added.keys() - self._ids_of.keys():
+            raise ValueError(f"the added token {min(others)!r} isn't in the vocabulary")
         written = [token for token in self._added if token]
         self._lengths_added = sorted(set(map(len, written)), reverse=True)
         begins = "".join({token[0] for token in written})
@@ -124,16 +126,20 @@ class BytePairTokenizer(VocabularyTokenizer):
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = []
         begin = 0
-        for place in (found.start() for found in self._begin_added.finditer(text)):
-            lengths = self._lengths_added if place >= begin else ()
-            written = (text[place : place + length] for length in lengths)
-            token = next((token for token in written if token in self._added), None)
+        for found in self._begin_added.finditer(text):
+            place = found.start()
+            token = self._added_at(text, place) if place >= begin else None
             if token is not None:
                 self._append(ids, text[begin:place])
                 ids.append(self._ids_of[token])
                 begin = place + len(token)
         self._append(ids, text[begin:])
         return ids
+
+    def _added_at(self, text: str, place: int) -> str | None:
+        """The longest of the added tokens that stands there."""
+        written = (text[place : place + length] for length in self._lengths_added)
+        return next((token for token in written if token in self._added), None)
 
     def _append(self, ids: list[int], text: str) -> None:
         """Adds the ids of a text in which no added token stands."""

@@ -246,6 +246,11 @@ def test_vocabularies_and_merges_that_do_not_fit(
         load_tokenizer(tmp_path)
 
 
+def test_an_added_token_without_an_id() -> None:
+    with pytest.raises(ValueError, match="the added token '<end>' isn't in the vocabulary"):
+        BytePairTokenizer({"a": 0}, [], added={"a": False, "<end>": True})
+
+
 def test_an_id_before_texts_that_no_token_has() -> None:
     with pytest.raises(ValueError, match="the id 300, to stand before a text, is no token's"):
         BytePairTokenizer.from_merges([], prefix=[300])
