@@ -9,7 +9,7 @@
 #include "pairs.h"
 
 enum {
-    K_BLOCK = 768,         /* words that are added in one go: rows of a panel, values of a strip */
+    K_BLOCK = 768,         /* terms that are added in one go: rows of a panel, values of a strip */
     BLOCK_FLOATS = 196608, /* of an operand that stays in the second-level cache meanwhile */
     NEAR = 640,            /* distance of rows up to which caches do without packed strips, */
     NEAR_COLUMN = 400,     /* and of columns */
@@ -278,14 +278,13 @@ static int product(lg_product p) {
     if (p.M == 0 || p.N == 0) return LG_OK;
     const int many = p.M >= 2 * TILE_ROWS;
     p.pairs = p.rounds && HAS_PAIRS && lg_multiplies_bfloat16();
-    const lg_size most = p.pairs ? 2 * K_BLOCK : K_BLOCK; /* terms in a part */
-    for (p.k = 0; p.k == 0 || p.k < p.K; p.k += most) {
-        p.depth = p.K - p.k < most ? p.K - p.k : most;
+    for (p.k = 0; p.k == 0 || p.k < p.K; p.k += K_BLOCK) {
+        p.depth = p.K - p.k < K_BLOCK ? p.K - p.k : K_BLOCK;
         p.words = words_of(&p, p.depth);
         /* By rows where b stays in cache, or where the output, larger than the operands, is what
            comes from memory. */
         const int by_rows = !p.packed && many && p.M >= 4 * TILE_ROWS * lg_num_threads() &&
-                            (p.N * p.depth <= BLOCK_FLOATS || p.M * p.depth > BLOCK_FLOATS ||
+                            (p.N * p.words <= BLOCK_FLOATS || p.M * p.words > BLOCK_FLOATS ||
                              p.M * p.N > p.K * (p.M + p.N));
         int status = by_rows ? product_by_rows(p) : product_by_columns(p);
         if (status != LG_OK) return status;
