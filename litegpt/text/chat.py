@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from litegpt.text.extras import import_extra
@@ -81,17 +82,32 @@ def _compiled(source: str) -> Any:
     """The template, with the settings and functions that Hugging Face's templates count on."""
     jinja2 = import_extra("jinja2", "hf", "a chat template")
     sandbox = import_extra("jinja2.sandbox", "hf", "a chat template")
+    extensions = import_extra("jinja2.ext", "hf", "a chat template")
+
+    class Generation(extensions.Extension):  # type: ignore[misc]
+        """{% generation %}...{% endgeneration %} says what is to be learned: here it stands."""
+
+        tags = frozenset({"generation"})
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
     environment = sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=[extensions.loopcontrols, Generation]
     )
 
     def raise_exception(message: str) -> None:
         raise jinja2.exceptions.TemplateError(message)
 
-    def tojson(value: Any, indent: int | None = None) -> str:
-        return json.dumps(value, ensure_ascii=False, indent=indent)
+    def tojson(value: Any, ensure_ascii: bool = False, **layout: Any) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, **layout)
+
+    def strftime_now(form: str) -> str:
+        return datetime.now().strftime(form)
 
     environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = strftime_now
     environment.filters["tojson"] = tojson
     try:
         return environment.from_string(source)

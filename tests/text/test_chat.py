@@ -39,7 +39,12 @@ def test_the_same_text_as_transformers() -> None:
         "{% for m in messages %}\n  {% if m.role == 'user' %}\n[{{ m | tojson }}]"
         "{% continue %}\n  {% endif %}\n{{ m.content | trim }}\n{% endfor %}"
     )
-    for source in (CHATML, loud):
+    marked = (
+        "{{ strftime_now('%Y') }}{% for m in messages %}{% if m.role == 'assistant' %}\n"
+        "{% generation %}\n{{ m.content }}\n{% endgeneration %}\n{% endif %}{% endfor %}"
+        "{{ messages[0] | tojson(indent=1, sort_keys=true) }}"
+    )
+    for source in (CHATML, loud, marked):
         theirs, _ = render_jinja_template(
             conversations=[TALK], chat_template=source, add_generation_prompt=True
         )
