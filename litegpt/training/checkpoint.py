@@ -190,6 +190,7 @@ class Checkpoints:
                 files = [p for p in best.iterdir() if p.name not in (_OPTIMIZER, _STATE)]
                 write_together({self.directory / p.name: partial(_link, p) for p in files})
                 self._published = best
+            remove_leftovers(self._folder)
             for path in self._found()[:-keep_last]:
                 if path not in (best, newest):
                     discard_directory(path)

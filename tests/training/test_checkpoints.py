@@ -138,6 +138,7 @@ def test_what_a_killed_process_left_is_removed(finished, make_run, tmp_path) -> 
         (folder / name / "model.safetensors").write_bytes(b"half")
     again = make_run(checkpoints=Checkpoints(tmp_path), max_steps=24)
     again.resume()
+    assert all(name.startswith("step-") for name in os.listdir(folder))  # should that be all
     again.fit()
     assert sorted(os.listdir(folder)) == ["step-000020", "step-000024"]
 
