@@ -84,7 +84,7 @@ def _compiled(source: str) -> Any:
     sandbox = import_extra("jinja2.sandbox", "hf", "a chat template")
     extensions = import_extra("jinja2.ext", "hf", "a chat template")
 
-    class Generation(extensions.Extension):  # type: ignore[misc]
+    class Generation(extensions.Extension):  # type: ignore[name-defined]  # imported late
         """{% generation %}...{% endgeneration %} says what is to be learned: here it stands."""
 
         tags = frozenset({"generation"})
