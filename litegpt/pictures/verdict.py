@@ -194,4 +194,6 @@ def end(run: Run) -> Finding | None:
             "evaluations.",
             good=True,
         )
+    if isinstance(diverged := run.state.get("diverged"), str):
+        return Finding(f"Stopped before {diverged}.", good=False)
     return Finding(f"Stands at step {last:,} of {planned:,}; the same command goes on with it.")

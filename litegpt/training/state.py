@@ -34,7 +34,8 @@ class RunState:
     step counts whole steps; loss, lr and grad_norm are those of the last one. settled says
     whether the record and the evaluation that were due after it have been made. seconds is the
     time spent so far, planned_steps the end that was planned for planned_time (see TrainConfig's
-    max_time). What a step draws at random follows from seed, step and rollbacks.
+    max_time), diverged why the step after this one wasn't taken. What a step draws at random
+    follows from seed, step and rollbacks.
     """
 
     step: int = 0
@@ -50,6 +51,7 @@ class RunState:
     evaluations_since_best: int = 0
     rollbacks: int = 0
     recent_losses: list[float] = field(default_factory=list)
+    diverged: str | None = None
 
     def to_bytes(self) -> np.ndarray:
         """As JSON in an array (uint8) of always the same length, for other processes."""

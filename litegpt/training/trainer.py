@@ -60,7 +60,7 @@ class Trainer:
         self._pace = Pace(0.0)
         self._asked_to_stop = False
         self._whole = True  # weights and moments are those of `step` steps
-        self._saved: tuple[int, bool] | None = None  # step and settled of the last checkpoint
+        self._saved: tuple[int, bool, str | None] | None = None  # _stand at the last checkpoint
 
     @property
     def step(self) -> int:
@@ -120,7 +120,7 @@ class Trainer:
         is far above those before it. CheckpointError says what couldn't be written.
         """
         config, was_training = self.config, self.model.training
-        self._asked_to_stop = False
+        self._asked_to_stop, self.state.diverged = False, None
         self._pace = Pace(self.state.seconds)
         if self.checkpoints:
             self.checkpoints.check_destination()
@@ -137,7 +137,8 @@ class Trainer:
             self._save_what_is_new()
         except CheckpointError:
             raise
-        except DivergenceError:  # on all ranks: none leaves before what there is has been kept
+        except DivergenceError as error:  # on all ranks: none leaves before what there is is kept
+            self.state.diverged = str(error)
             self._save_what_is_new()
             self.ranks.meet()
             raise
@@ -251,7 +252,7 @@ class Trainer:
         content = self.description | {"run": asdict(self.state)}
         with interrupts_deferred():
             self.checkpoints.save(self.model, self.optimizer, content, self.step)
-            self._saved = self.step, self.state.settled
+            self._saved = self._stand
             if self.step:
                 self.checkpoints.publish(self.state.best_step, self.config.keep_last)
 
@@ -274,11 +275,16 @@ class Trainer:
         self.checkpoints.load_optimizer(self.optimizer, checkpoint)
         self.state = state
         self._whole = True
-        self._saved = self.step, self.state.settled
+        self._saved = self._stand
+
+    @property
+    def _stand(self) -> tuple[int, bool, str | None]:
+        """What of the state changes at times without a step."""
+        return self.step, self.state.settled, self.state.diverged
 
     def _save_what_is_new(self) -> None:
         """Whatever has happened: what was learned since the last checkpoint is kept."""
-        new = self._saved != (self.step, self.state.settled)
+        new = self._saved != self._stand
         if self.checkpoints and self.step and self._whole and new:
             self._save()
 

@@ -118,6 +118,10 @@ def test_how_it_ended() -> None:
     assert cut.text == "Stands at step 500 of 800; the same command goes on with it."
     timed = rules.end(make_run(FALLING[:5], settings=settings, state={"planned_steps": 500}))
     assert timed.text == "All 500 steps were taken."
+    diverged = {"diverged": "step 501: loss nan (try another)"}
+    stopped = rules.end(make_run(FALLING[:5], settings=settings, state=diverged))
+    assert stopped.good is False
+    assert stopped.text == "Stopped before step 501: loss nan (try another)."
     one = rules.end(make_run(FALLING[:1], settings={"max_steps": 1}))
     assert one.text == "The only step was taken."
     assert rules.end(make_run(FALLING)) is None

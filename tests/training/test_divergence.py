@@ -2,6 +2,7 @@
 back.
 """
 
+import json
 import math
 
 import numpy as np
@@ -54,6 +55,8 @@ def test_a_spike_stops_before_the_weights_are_touched(at, tmp_path) -> None:
     with pytest.raises(DivergenceError, match=r"^step 41: loss \d\.\d+, where about \d\.\d+ was"):
         trainer.fit()
     assert trainer.step == trainer.optimizer.steps == 40
+    state = json.loads((tmp_path / "checkpoints" / "step-000040" / "state.json").read_text())
+    assert state["run"]["diverged"].startswith("step 41: loss")
     stored = GPTModel.from_pretrained(tmp_path / "checkpoints" / "step-000040")
     assert {n: a.tobytes() for n, a in stored.state_dict().items()} == weights(trainer)
     clean = make(Bad(0), max_steps=60)
