@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike
 
 from litegpt.training.documents import IGNORED, Corpus, Documents, Part, last_tenth, split
 
+_DRAWN_AGAIN = 1000  # times at most: one window in a hundred with an answer in it is enough
+_TRIED = 16  # windows before a run
+
 Batch = tuple[np.ndarray, ...]
 """Inputs and targets, (B, T) int64 each; targets of -100 don't count. For rows in which documents
 are to be kept apart also document_starts (B, T), booleans: see GPTModel.forward."""
@@ -53,6 +56,11 @@ class DocumentWindows:
         self._training, self._validation = split(documents)
         if len(self._training) <= window or len(self._validation) < 2:
             raise ValueError(_too_few(documents, len(self._training), window))
+        if (self.batch(_TRIED, np.random.default_rng(0))[1] == IGNORED).all():
+            raise ValueError(
+                f"no window of {window} has anything to learn in it: answers are too rare, or "
+                "documents too short"
+            )
 
     @property
     def rows(self) -> int:
@@ -66,9 +74,19 @@ class DocumentWindows:
         return hashlib.sha256(facts.encode()).hexdigest()
 
     def batch(self, batch_size: int, rng: np.random.Generator) -> Batch:
-        """Windows that start anywhere in the training part."""
-        starts = rng.integers(len(self._training) - self.window, size=batch_size)
-        return self._windows(self._training, starts, self.window)
+        """Windows that start anywhere in the training part; others for those that teach nothing."""
+        last = len(self._training) - self.window
+        batch = self._windows(self._training, rng.integers(last, size=batch_size), self.window)
+        for _ in range(_DRAWN_AGAIN):
+            empty = np.flatnonzero((batch[1] == IGNORED).all(axis=1))
+            if not len(empty):
+                break
+            starts = rng.integers(last, size=len(empty))
+            for array, drawn in zip(
+                batch, self._windows(self._training, starts, self.window), strict=True
+            ):
+                array[empty] = drawn
+        return batch
 
     def validation_batches(self, batch_size: int, batches: int) -> Iterator[Batch]:
         """Windows spread evenly over the validation part.

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from litegpt.training import TextWindows
+from litegpt.text import Example
+from litegpt.training import Corpus, DocumentWindows, TextWindows
 
 sizes = st.tuples(st.integers(1, 40), st.integers(0, 500))  # window, tokens beyond the least
 
@@ -73,3 +74,15 @@ def test_no_text_and_no_window() -> None:
         TextWindows(np.arange(0), 4)
     with pytest.raises(ValueError, match="window must be 1 or more, not 0"):
         TextWindows(np.arange(100), 0)
+
+
+def test_no_window_is_without_something_to_learn() -> None:
+    """Prompts of 200 tokens and answers of 2: of windows of 8 drawn blindly one in 20 would do."""
+    learned = np.arange(202) >= 200
+    data = DocumentWindows(Corpus([Example(np.arange(202), learned)] * 30), 8)
+    for seed in range(20):
+        _, targets, _ = data.batch(3, np.random.default_rng(seed))
+        assert (targets != -100).any(axis=1).all()
+        assert set(targets[targets != -100]) <= {200, 201}
+    with pytest.raises(ValueError, match="no window of 8 has anything to learn in it"):
+        DocumentWindows(Corpus([[1]] * 500), 8)  # nothing foretells a document's first token

@@ -78,10 +78,16 @@ def test_windows_run_through_documents_and_say_where_they_begin(
         same = steps == 0
         np.testing.assert_array_equal(inputs[row, 1:][same], inputs[row, :-1][same] + 1)
         np.testing.assert_array_equal(targets[row, :-1], np.where(same, inputs[row, 1:], IGNORED))
+    text = np.concatenate(list(map(np.arange, training.begins, training.ends)))
+    drawn = np.random.default_rng(seed).integers(len(text) - window, size=9)
+    windows = text[drawn[:, None] + np.arange(window + 1)]
     again = crossing.batch(9, np.random.default_rng(seed))
     assert len(again) == 2
-    np.testing.assert_array_equal(again[0], inputs)
-    np.testing.assert_array_equal(again[1][:, :-1], inputs[:, 1:])
+    np.testing.assert_array_equal(again[0], windows[:, :-1])
+    np.testing.assert_array_equal(again[1], windows[:, 1:])
+    teaches = (np.diff(np.searchsorted(training.begins, windows, "right")) == 0).any(axis=1)
+    np.testing.assert_array_equal(inputs[teaches], windows[teaches, :-1])  # others are drawn again
+    assert (targets != IGNORED).any(axis=1).all()
     for batch in data.validation_batches(3, 2):
         if held.any():
             assert held[document_of(corpus, batch[0])].all()
