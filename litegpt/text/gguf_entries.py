@@ -8,6 +8,7 @@ import numpy as np
 
 from litegpt.text.gguf_vocabulary import (
     CONTROL,
+    ENDS,
     NORMAL,
     UNUSED,
     USER_DEFINED,
@@ -47,7 +48,7 @@ def gguf_entries(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
         "merges": [m if isinstance(m, str) else " ".join(m) for m in model["merges"]],
         "add_bos_token": bool(prefix),
     }
-    named = zip(("bos", "eos", "eot"), (prefix[:1], eos[:1], eos[1:2]), strict=True)
+    named = zip(("bos", *ENDS), (prefix[:1], eos[:1], eos[1:2], eos[2:3]), strict=True)
     entries |= {f"{name}_token_id": ids[0] for name, ids in named if ids}
     found = {f"tokenizer.ggml.{name}": value for name, value in entries.items()}
     if not isinstance(tokenizer, VocabularyTokenizer):

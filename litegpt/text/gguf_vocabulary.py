@@ -19,6 +19,7 @@ from litegpt.text.vocabulary import VocabularyTokenizer
 # token_type of llama.cpp's llama_token_type
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
 _SPECIAL = (UNKNOWN, CONTROL)
+ENDS = ("eos", "eot", "eom")  # of a text, of a turn, of a message
 
 # Of the names in PRE_TOKENIZERS, those whose texts begin with bos unless the file says otherwise.
 _BOS_FIRST = {"llama-bpe", "llama3"}
@@ -68,7 +69,7 @@ def _from_tokens(metadata: Mapping[str, Any], make: Any) -> VocabularyTokenizer:
     controls = {tokens[i]: int(types[i]) in _SPECIAL for i in added}
     ends = [
         _token_id(metadata, key, len(tokens))
-        for key in ("tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id")
+        for key in (f"tokenizer.ggml.{name}_token_id" for name in ENDS)
         if key in metadata
     ]
     template = _text(metadata, "tokenizer.chat_template") or None

@@ -41,13 +41,13 @@ def test_the_ids_that_end_a_text_come_along(litegpt: Callable, tmp_path: Path) -
 
     tokenizer = SubwordTokenizer.from_text("to be", 260)
     GPTModel(tokenizer.vocab_size, 8, 1, 2, 8, seed=0).save_pretrained(tmp_path / "m")
-    SubwordTokenizer(tokenizer.backend, [0, 7]).save(tmp_path / "m")
+    SubwordTokenizer(tokenizer.backend, [0, 7, 9]).save(tmp_path / "m")
     for source, made in (("m", "copy"), ("m", "m.gguf"), ("m.gguf", "back")):
         done = litegpt("convert", tmp_path / source, tmp_path / made)
         assert done.returncode == 0, done.stderr
     for made in ("copy", "back"):
         said = json.loads((tmp_path / made / "generation_config.json").read_text())
-        assert said == {"eos_token_id": [0, 7]}
+        assert said == {"eos_token_id": [0, 7, 9]}
 
 
 def test_fewer_bits(litegpt: Callable, trained: Path, tmp_path: Path) -> None:
