@@ -17,11 +17,11 @@ from litegpt.kernels.cases.case import (
 )
 from litegpt.kernels.reference.linear import rounded
 
-_VECTOR = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
-_SHAPES = (
-    *((m, 19, 33) for m in (0, *_VECTOR, 100)),
-    *((3, k, 17) for k in (0, *_VECTOR, 257, 1009)),
-    *((3, 18, n) for n in (0, *_VECTOR, 257)),
+VECTOR = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)
+SHAPES = (
+    *((m, 19, 33) for m in (0, *VECTOR, 100)),
+    *((3, k, 17) for k in (0, *VECTOR, 257, 1009)),
+    *((3, 18, n) for n in (0, *VECTOR, 257)),
     (1, 128, 384),
     (67, 301, 101),
     (130, 260, 140),
@@ -76,7 +76,7 @@ _VARIANTS = (  # activation, transposed, bias, residual
     ("relu", False, False, False),
 )
 _SIZES = (
-    *_SHAPES,
+    *SHAPES,
     *((m, 20, 37, *variant) for m in (1, 4, 33) for variant in _VARIANTS),
     *((m, k, n, None, True) for m, k, n in ((1, 1, 1), (1, 64, 65), (9, 33, 31), (70, 257, 101))),
 )
@@ -162,43 +162,6 @@ def _pack(
     return {"weight": normal(rng, *shape), "transposed": transposed}
 
 
-def _matmul(
-    rng: np.random.Generator,
-    lead: tuple[int, ...],
-    rows: int,
-    inner: int,
-    columns: int,
-    transpose_a: bool = False,
-    transpose_b: bool = False,
-) -> Arguments:
-    a = (inner, rows) if transpose_a else (rows, inner)
-    b = (columns, inner) if transpose_b else (inner, columns)
-    return {
-        "a": normal(rng, *lead, *a),
-        "b": normal(rng, *lead, *b),
-        "transpose_a": transpose_a,
-        "transpose_b": transpose_b,
-    }
-
-
-def _matmul_bound(arguments: Arguments, outputs: Outputs) -> list[Any]:
-    """Relative to |a| @ |b|, growing as a sum of K products."""
-    a, b = np.abs(arguments["a"]), np.abs(arguments["b"])
-    a = a.swapaxes(-1, -2) if arguments["transpose_a"] else a
-    b = b.swapaxes(-1, -2) if arguments["transpose_b"] else b
-    return [sum_error(a.shape[-1]) * (a @ b) + NORMAL]
-
-
-def _matmul_gradient(
-    twin: Any, arguments: Arguments, outputs: Outputs, dy: np.ndarray
-) -> Arguments:
-    a, b = arguments["a"], arguments["b"]
-    return {
-        "a": twin.matmul(dy, b, transpose_b=True),
-        "b": twin.matmul(a, dy, transpose_a=True),
-    }
-
-
 def _special_rows(rng: np.random.Generator) -> Arguments:
     """What isn't finite stays in its row and its column, and subnormals aren't flushed."""
     arguments = _linear(rng, 7, 19, 37, None, False, True, True)
@@ -250,7 +213,6 @@ _ROUNDED = (
     (0, 3, 5), (1, 1, 1), (1, 19, 33), (13, 64, 31), (14, 2, 32), (15, 129, 65), (28, 31, 64),
     (29, 127, 3), (67, 301, 101), (130, 260, 140), (3, 1801, 17), (1701, 5, 40), (40, 37, 1601),
 )  # fmt: skip
-_LEADS = ((), (0,), (3,), (2, 3))
 
 CASES = (
     Case(
@@ -286,7 +248,7 @@ CASES = (
         "linear_backward",
         _linear_backward,
         (
-            *(shape for shape in _SHAPES if shape[1] and shape[2]),
+            *(shape for shape in SHAPES if shape[1] and shape[2]),
             *((m, 20, 37, transposed, False) for m in (1, 33) for transposed in (False, True)),
             *((m, 35, 41, True) for m in (1, 5, 16, 65, 130)),
             *((m, k, n, True) for m, k, n in ((16, 600, 37), (16, 37, 600), (3, 19, 801))),
@@ -314,32 +276,10 @@ CASES = (
         "pack_linear",
         _pack,
         (
-            *((19, n, transposed) for n in (0, *_VECTOR, 257) for transposed in (False, True)),
-            *((k, 37, transposed) for k in (0, *_VECTOR, 257) for transposed in (False, True)),
+            *((19, n, transposed) for n in (0, *VECTOR, 257) for transposed in (False, True)),
+            *((k, 37, transposed) for k in (0, *VECTOR, 257) for transposed in (False, True)),
         ),
         exact,
         {"768x3072": (768, 3072), "768x3072 transposed": (768, 3072, True)},
-    ),
-    Case(
-        "matmul",
-        _matmul,
-        (
-            *(
-                (lead, 5, 17, 33, a, b)
-                for lead in _LEADS
-                for a in (False, True)
-                for b in (False, True)
-            ),
-            *(((2,), *shape) for shape in _SHAPES[::3]),
-            *(((2,), 33, k, 18, False, True) for k in _VECTOR),
-        ),
-        _matmul_bound,
-        {"48x64x32x64": ((48,), 64, 32, 64), "12x256x64x256": ((12,), 256, 64, 256, False, True)},
-        gradient=Gradient(_matmul_gradient, sizes=(((2,), 3, 5, 4),)),
-        flops=lambda arguments: (
-            2.0
-            * arguments["a"].size
-            * (arguments["b"].shape[-2 if arguments["transpose_b"] else -1])
-        ),
     ),
 )
