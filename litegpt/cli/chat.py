@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from litegpt.cli.errors import bad_values, check_backend
+from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.generate import add_model, add_sampling, load, sampling, write
 from litegpt.cli.output import say
 from litegpt.generation import Chat
@@ -68,8 +68,14 @@ def run(arguments: argparse.Namespace) -> int:
                 continue
             if line == "/quit":
                 return 0
-            if line:
+            if not line:
+                continue
+            try:
                 _turn(chat, line, arguments)
+            except InputError as error:
+                if not watched:
+                    raise
+                say(f"({error})")  # a text that is too long ends no conversation
 
 
 def _turn(chat: Chat, line: str, arguments: argparse.Namespace) -> None:

@@ -88,12 +88,18 @@ def start(ctrl_c: None) -> Iterator[Start]:
 
 @pytest.fixture
 def terminal(start: Start) -> Callable[..., str]:
-    """Runs `python -m litegpt ARGUMENTS` in a terminal to its end and returns what that shows."""
+    """Runs `python -m litegpt ARGUMENTS` in a terminal to its end and returns what that shows.
 
-    def run(*arguments: object, **changes: str) -> str:
+    typed: what is typed in it, all at once.
+    """
+
+    def run(*arguments: object, typed: str = "", **changes: str) -> str:
         ours, theirs = pty.openpty()
-        process = start(*arguments, terminal=theirs, TERM="xterm", COLUMNS="120", **changes)
+        process = start(
+            *arguments, terminal=theirs, stdin=theirs, TERM="xterm", COLUMNS="120", **changes
+        )
         os.close(theirs)
+        os.write(ours, typed.encode())
         shown = b""
         with open(ours, "rb", buffering=0) as screen, contextlib.suppress(OSError):
             while piece := screen.read(4096):  # OSError: nobody holds the terminal any more

@@ -60,6 +60,13 @@ def test_ctrl_c_ends_the_answer_and_not_the_conversation(converse, talker) -> No
     assert stdout.endswith("\n(forgotten)\n")
 
 
+def test_a_text_that_is_too_long_ends_no_conversation_in_a_terminal(terminal, talker) -> None:
+    flags = ["--model", talker, "--seed", 4, "--max-new-tokens", 9]
+    shown = terminal("chat", *flags, typed=f"{'long ' * 60}\nhi\n/reset\n/quit\n")
+    assert "(316 tokens leave no room for an answer in 256)\r\n> hi\r\n" in shown
+    assert shown.endswith("(forgotten)\r\n> /quit\r\n")
+
+
 @pytest.mark.parametrize("flags, named", [
     (["--temperature", "-1"], ["temperature must be"]),
     (["--max-new-tokens", "-1"], ["--max-new-tokens must be"]),
