@@ -56,7 +56,7 @@ class DocumentWindows:
         self._training, self._validation = split(documents)
         if len(self._training) <= window or len(self._validation) < 2:
             raise ValueError(_too_few(documents, len(self._training), window))
-        if (self.batch(_TRIED, np.random.default_rng(0))[1] == IGNORED).all():
+        if (self._drawn(_TRIED, np.random.default_rng(0))[1] == IGNORED).all():
             raise ValueError(
                 f"no window of {window} has anything to learn in it: answers are too rare, or "
                 "documents too short"
@@ -75,8 +75,12 @@ class DocumentWindows:
 
     def batch(self, batch_size: int, rng: np.random.Generator) -> Batch:
         """Windows that start anywhere in the training part; others for those that teach nothing."""
+        return self._drawn(batch_size, rng)
+
+    def _drawn(self, count: int, rng: np.random.Generator) -> Batch:
+        """See batch, which a subclass may do otherwise."""
         last = len(self._training) - self.window
-        batch = self._windows(self._training, rng.integers(last, size=batch_size), self.window)
+        batch = self._windows(self._training, rng.integers(last, size=count), self.window)
         for _ in range(_DRAWN_AGAIN):
             empty = np.flatnonzero((batch[1] == IGNORED).all(axis=1))
             if not len(empty):
