@@ -31,7 +31,7 @@ class PackedDocuments:
         self._validation = _Rows(documents, held, window, borders)
         if not len(self._training) or not len(self._validation):
             raise ValueError(
-                f"{len(held)} documents are too few: one to train on and one to validate with "
+                f"too few documents ({len(held)}): one to train on and one to validate with "
                 "are needed, each with something to learn in it"
             )
 

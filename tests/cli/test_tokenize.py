@@ -102,7 +102,7 @@ BAD = {
     "an empty folder": (["nothing"], ["nothing: a directory without any text in it"]),
     "binary": (["picture"], ["picture: a binary file", "byte tokenizer"]),
     "one of several": (["good.txt", "absent"], ["absent: No such file"]),
-    "too little to pack": (["one.jsonl"], ["one.jsonl: 1 documents are too few"]),
+    "too little to pack": (["one.jsonl"], ["one.jsonl: too few documents (1)"]),
 }
 
 
