@@ -1,7 +1,7 @@
 /* A training step or a prefill makes and drops the same arrays again and again. malloc gives large
    ones back to the operating system, and every page of the next one costs a fault, which for small
    models is a quarter of the step. So blocks that are given back are kept, KEPT_MOST bytes at most,
-   for the next array of about their size. */
+   for the next array of about their size; when there are more, the last ones given. */
 #define _GNU_SOURCE
 #include "blocks.h"
 
@@ -60,13 +60,20 @@ void *lg_take_block(size_t bytes, size_t *capacity) {
 }
 
 void lg_give_block(void *memory, size_t capacity) {
-    pthread_mutex_lock(&lock);
-    const int room = places < PLACES && capacity <= KEPT_MOST - kept_bytes;
-    if (room) {
-        kept[places].memory = memory;
-        kept[places++].capacity = capacity;
-        kept_bytes += capacity;
+    if (capacity > KEPT_MOST) {
+        free(memory);
+        return;
     }
+    pthread_mutex_lock(&lock);
+    int out = 0; /* so many of those that have waited longest make room */
+    for (; places - out == PLACES || kept_bytes > KEPT_MOST - capacity; out++) {
+        free(kept[out].memory);
+        kept_bytes -= kept[out].capacity;
+    }
+    places -= out;
+    memmove(kept, kept + out, sizeof *kept * (size_t)places);
+    kept[places].memory = memory;
+    kept[places++].capacity = capacity;
+    kept_bytes += capacity;
     pthread_mutex_unlock(&lock);
-    if (!room) free(memory);
 }
