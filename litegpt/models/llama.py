@@ -18,6 +18,7 @@ MODEL_TYPES: tuple[str, ...] = ("llama", "mistral", "qwen2")
 
 _ORIGINAL = "original_max_position_embeddings"
 _MOST_POSITIONS = 2**31 - 1
+_WINDOW = 4096  # of mistral and qwen2 where none is said; null is no window
 _BUFFER = re.compile(r"model\.(layers\.\d+\.self_attn\.)?rotary_emb\.inv_freq")  # in some files
 
 
@@ -86,10 +87,11 @@ def from_fields(fields: JsonFields) -> dict[str, Any]:
 
 
 def _rope_theta(fields: JsonFields) -> float:
-    """The base, from rope_parameters, where newer files have it, or beside rope_scaling."""
-    return fields.section("rope_parameters").number(
-        "rope_theta", fields.number("rope_theta", 10000.0)
-    )
+    """The base: within what is said of rotary positions, as in newer files, or beside it."""
+    theta = fields.number("rope_theta", 10000.0)
+    for name in ("rope_scaling", "rope_parameters"):
+        theta = fields.section(name).number("rope_theta", theta)
+    return theta
 
 
 def _rope_scaling(fields: JsonFields, positions: int) -> dict[str, Any] | None:
@@ -124,9 +126,10 @@ def _context(fields: JsonFields, positions: int, scaling: dict[str, Any] | None)
     context = positions
     if scaling is not None and scaling["rope_type"] == "dynamic":
         context = max(positions, int(min(positions * scaling["factor"], _MOST_POSITIONS)))
-    qwen2 = fields.fields.get("model_type") == "qwen2"
-    if fields.flag("use_sliding_window", not qwen2):
-        return min(context, fields.integer("sliding_window", context))
+    family = fields.fields["model_type"]
+    if family == "mistral" or (family == "qwen2" and fields.flag("use_sliding_window", False)):
+        usual = context if "sliding_window" in fields.fields else _WINDOW
+        return min(context, fields.integer("sliding_window", usual))
     return context
 
 

@@ -247,6 +247,28 @@ def test_rope_parameters_of_newer_files(saved: Any) -> None:
     directory = saved("llama")
     _edit(directory, rope_theta=None, rope_parameters={"rope_type": "default", "rope_theta": 5.0})
     assert GPTModel.from_pretrained(directory).config.rope_theta == 5.0
+    scaling = {"rope_type": "linear", "factor": 2.0, "rope_theta": 7.0}
+    _edit(directory, rope_parameters=None, rope_scaling=scaling)
+    assert GPTModel.from_pretrained(directory).config.rope_theta == 7.0
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes", "context"),
+    [
+        ("llama", {"sliding_window": 16}, 5000),  # which its models don't have
+        ("mistral", {"sliding_window": 16}, 16),
+        ("mistral", {"sliding_window": 10**6}, 5000),
+        ("mistral", {}, 4096),
+        ("qwen2", {"sliding_window": 16}, 5000),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 16}, 16),
+        ("qwen2", {"use_sliding_window": True}, 4096),
+    ],
+)
+def test_windows(saved: Any, model_type: str, changes: dict[str, Any], context: int) -> None:
+    """A context ends where a window would begin to hide."""
+    directory = saved("llama", qkv_bias=True, bias=None, ffn_bias=False)
+    _edit(directory, model_type=model_type, max_position_embeddings=5000, **changes)
+    assert GPTModel.from_pretrained(directory).max_seq_len == context
 
 
 def test_one_key_value_head_is_saved_as_gpt_bigcode(tmp_path: Path, make_model: Any) -> None:
