@@ -13,7 +13,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 12, 40  # room around the plot, for ticks
 _POINTS = 600  # a line has about as many corners at most; more wouldn't be seen
 
 STYLE = """
-figure { margin: 0; }
+figure { margin: 0; overflow-x: auto; }
+.chart { min-width: 32rem; }
 .chart .grid { stroke: var(--line); stroke-width: 1; }
 .chart .line { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
 .chart .mark { stroke: var(--quiet); stroke-dasharray: 4 3; }

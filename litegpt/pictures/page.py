@@ -162,8 +162,8 @@ h2 { font-size: 1.15rem; margin: 2.25rem 0 0.75rem; }
 p { margin: 0.5rem 0; }
 a { color: var(--series-1); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 1rem 0.2rem 0; text-align: left; vertical-align: top;
-  overflow-wrap: anywhere; }
+th, td { padding: 0.2rem 1rem 0.2rem 0; text-align: left; vertical-align: top; }
+td { overflow-wrap: anywhere; unicode-bidi: plaintext; }
 tbody tr { border-top: 1px solid var(--line); }
 tbody th { font-weight: 400; color: var(--quiet); }
 thead th { font-weight: 600; }

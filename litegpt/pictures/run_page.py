@@ -27,7 +27,7 @@ _STYLE = (
 .figures div { display: flex; flex-direction: column-reverse; }
 .figures dt { color: var(--quiet); font-size: 0.875rem; }
 .figures dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
-.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr));
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr));
   gap: 0 2.5rem; }
 code { overflow-wrap: anywhere; }
 summary { cursor: pointer; color: var(--quiet); margin-top: 0.5rem; }

@@ -129,7 +129,8 @@ _STYLE = """
 :root { --tint: 214, 84, 20; --strongest: 0.85; }
 @media (prefers-color-scheme: dark) { :root { --tint: 245, 110, 40; --strongest: 0.6; } }
 .tinted { line-height: 1.6; font-size: 0.95rem; background: none; padding: 0; }
-.tinted span, td span, .legend span { border-radius: 3px; unicode-bidi: isolate; }
+.tinted span, td span, .legend span { border-radius: 3px; }
+td span { unicode-bidi: isolate; }
 .tinted span:hover { outline: 1px solid var(--text); }
 .legend span { padding: 0 0.35rem; }
 """ + "".join(

@@ -109,6 +109,29 @@ def test_in_a_browser(browser: Any, text_model: TextModel, page_path: Path) -> N
     assert grounds[False] != grounds[True]
 
 
+def test_texts_from_right_to_left_run_so(browser: Any, page_path: Path) -> None:
+    """Letters of a word stand in its own order, tokens of a word or not; so do lines beside it."""
+    pieces = [Surprise(letter, 5.0) for letter in "שלום\nabc"]
+    write_page(page_path, score_page(pieces, "t", "facts"))
+    browser.open(page_path)
+    lefts = browser.run(
+        "[...document.querySelectorAll('.tinted span')].map(s => s.getBoundingClientRect().left)"
+    )
+    assert lefts[:4] == sorted(lefts[:4], reverse=True) and lefts[5:] == sorted(lefts[5:])
+
+
+def test_a_narrow_window_breaks_no_number(browser: Any, page_path: Path) -> None:
+    pieces = [Surprise("word ", 123.4) for _ in range(30)]
+    write_page(page_path, score_page(pieces, "t", "facts"))
+    browser.open(page_path, width=320)
+    lines = browser.run(
+        "[...document.querySelectorAll('th')].map(cell => {"
+        "const words = document.createRange(); words.selectNodeContents(cell);"
+        "return words.getClientRects().length })"
+    )
+    assert set(lines) == {1}
+
+
 def test_a_byte_model_shows_broken_text() -> None:
     tokenizer = ByteTokenizer()
     found = surprises(tokenizer, np.array([0xF0, 0x9F, 0x41]), np.log([0.5, 0.25, 0.125]))
