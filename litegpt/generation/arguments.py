@@ -18,11 +18,20 @@ def check_integer(name: str, value: Any, least: int, allowed: str = "") -> None:
         raise refuse(name, f"an integer of {least} or more{allowed}", value)
 
 
+def check_text(name: str, value: object) -> None:
+    """ValueError unless value is a text, or a file's bytes."""
+    if not isinstance(value, str | bytes):
+        raise refuse(name, "a text or bytes", value)
+
+
 def is_number(value: object, least: float = -math.inf, most: float = math.inf) -> bool:
     """Whether value is a finite real number within these limits."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
-    return math.isfinite(value) and least <= float(value) <= most
+    try:
+        return math.isfinite(value) and least <= float(value) <= most
+    except OverflowError:  # an integer or a fraction beyond every float
+        return False
 
 
 def listed(name: str, allowed: str, values: Iterable[Any]) -> list[Any]:

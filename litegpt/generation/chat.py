@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from litegpt.generation.arguments import check_integer
 from litegpt.generation.prompt_cache import PromptCache
 from litegpt.generation.text_model import TextModel
 from litegpt.text.chat import ChatTemplate
@@ -39,7 +40,9 @@ class Chat:
         self.messages.append({"role": "user", "content": text})
         chosen = {**self._options, **options}
         try:
-            prompt = self._prompt(int(chosen.get("max_new_tokens", 50)))
+            new = chosen.get("max_new_tokens", 50)
+            check_integer("max_new_tokens", new, 0)
+            prompt = self._prompt(int(new))
             chosen = {"cache": self._cache, "stop": self._template.stop, **chosen}
             pieces = self._text_model.stream(prompt, **chosen)
         except BaseException:

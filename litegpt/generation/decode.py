@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.generation.arguments import check_integer
+from litegpt.generation.arguments import check_integer, refuse
 from litegpt.generation.batch import Batch
 from litegpt.generation.lookahead import Lookahead
 from litegpt.generation.options import Options
@@ -120,6 +120,8 @@ def complete(
     """
     if logprobs is not None:
         check_integer("logprobs", logprobs, 0)
+    if ended is not None and not callable(ended):
+        raise refuse("ended", "None or a function of (row, id)", ended)
     run = _Run(model, _prompts(prompt_ids), seed, ended, max_new_tokens=max_new_tokens,
                temperature=temperature, top_k=top_k, top_p=top_p, **options)  # fmt: skip
     steps: list[tuple[np.ndarray, ...]] = []
@@ -163,9 +165,13 @@ class _Run:
         **options: Any,
     ) -> None:
         self.model, self.options = model, Options.of(**options)
+        self.options.check(model, prompts)
         copies = self.options.reading.num_return_sequences
+        try:  # the model's own, of the last step: before anything else that grows with the rows
+            self.logits = np.empty((len(prompts) * copies, model.vocab_size), np.float32)
+        except (MemoryError, ValueError):
+            raise MemoryError(f"num_return_sequences {copies} is more than memory holds") from None
         self.prompts = [prompt for prompt in prompts for _ in range(copies)]
-        self.options.check(model, self.prompts)
         self.ending = Ending(self.options.stopping, len(self.prompts), ended)
         self.processors = [
             self.options.processors(len(prompt), model.vocab_size) for prompt in self.prompts
@@ -175,7 +181,6 @@ class _Run:
             if seed is None and self.options.sampling.temperature == 0
             else _uniforms(self.prompts, draw_seed(seed))
         )
-        self.logits = np.empty((0, 0), np.float32)  # the model's own, of the last step
 
     def tokens(self) -> Iterator[np.ndarray]:
         """The ids (B,) of each step; a row that has ended repeats its last."""
@@ -203,7 +208,7 @@ class _Run:
             return
         arguments = self.options.sampling.kernel_arguments(model.vocab_size)
         processing = any(self.processors)
-        taken = nullcontext() if reading.cache is None else reading.cache.taken(model)
+        taken = nullcontext() if reading.cache is None else reading.cache.taken()
         with taken, model.evaluating(), model.packed_weights():
             batch = Batch(
                 model,
@@ -242,8 +247,11 @@ def _prompts(prompt_ids: Prompts) -> list[np.ndarray]:
     try:
         ids = token_ids(prompt_ids)
     except ValueError:  # rows of unequal length
-        rows = [token_ids(row) for row in prompt_ids]  # type: ignore[union-attr]
-        if any(row.ndim != 1 for row in rows):
+        try:
+            rows = [token_ids(row) for row in prompt_ids]  # type: ignore[union-attr]
+        except ValueError:  # rows of rows
+            rows = []
+        if not rows or any(row.ndim != 1 for row in rows):
             raise ValueError("prompt_ids must be rows of ids, each (P,)") from None
     else:
         if ids.ndim not in (1, 2):

@@ -11,6 +11,7 @@ from litegpt.generation.penalties import Penalties, Processor, forbidden_until
 from litegpt.generation.prompt_cache import PromptCache
 from litegpt.generation.sampling import Sampling
 from litegpt.generation.stopping import Stopping
+from litegpt.kernels.reference.embedding import check_ids
 from litegpt.models import GPTModel
 
 _OVERFLOWS = ("slide", "halve", "error")
@@ -57,17 +58,24 @@ class Options:
 
     @classmethod
     def of(cls, **given: Any) -> Self:
-        """The options of these names; TypeError for a name that there isn't."""
+        """The options of these names; TypeError for a name that there isn't.
+
+        NumPy's numbers become Python's, which don't overflow when something is added.
+        """
         if unknown := given.keys() - set().union(*_NAMES.values()):
             allowed = ", ".join(sorted(set().union(*_NAMES.values())))
             raise TypeError(f"unknown argument {min(unknown)!r} (allowed: {allowed})")
+        given = {n: v.item() if isinstance(v, np.generic) else v for n, v in given.items()}
         return cls(*(
             room(**{name: given[name] for name in given.keys() & names})
             for room, names in _NAMES.items()
         ))  # fmt: skip
 
     def check(self, model: GPTModel, prompts: Sequence[np.ndarray]) -> None:
-        """ValueError for what doesn't go together with a model and prompts."""
+        """ValueError for what doesn't go together with a model and prompts.
+
+        IndexError for an id in them that the model doesn't know.
+        """
         longest, new = max(map(len, prompts)), self.stopping.max_new_tokens
         if self.reading.on_overflow == "error" and longest + new > model.max_seq_len:
             raise ValueError(
@@ -75,10 +83,15 @@ class Options:
                 f'{model.max_seq_len} (on_overflow="slide" goes on with the last ones)'
             )
         alone = {"cache": self.reading.cache is not None, "speculate": self.reading.speculate > 0}
+        rows = len(prompts) * self.reading.num_return_sequences
         for name, given in alone.items():
-            if given and len(prompts) > 1:
-                raise ValueError(f"{name} must be left out for more than one row: {len(prompts)}")
+            if given and rows > 1:
+                raise ValueError(f"{name} must be left out for more than one row: {rows}")
+        if self.reading.cache is not None and self.reading.cache.model is not model:
+            raise ValueError("cache must be a PromptCache of this model, not of another")
         id_array("stop_ids", self.stopping.stop_ids, model.vocab_size)
+        for prompt in prompts:
+            check_ids(prompt, model.vocab_size)
 
     def processors(self, prompt_length: int, vocab_size: int) -> list[Processor]:
         """What changes the logits of a row."""

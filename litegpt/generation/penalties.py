@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from litegpt.generation.arguments import check_integer, id_array, is_number, lis
 # processor(ids, logits): a row's ids (T,) so far, prompt first, and the logits (V,) of what comes
 # next, which it changes in place.
 Processor = Callable[[np.ndarray, np.ndarray], None]
+
+_LARGEST = 1e30  # with which float32 logits don't overflow
 
 
 @dataclass(frozen=True)
@@ -33,18 +36,20 @@ class Penalties:
     processors: Sequence[Processor] = ()
 
     def __post_init__(self) -> None:
-        if not is_number(self.repetition_penalty, 0) or self.repetition_penalty == 0:
-            allowed = "a positive finite number (1: none)"
+        if not is_number(self.repetition_penalty, 1 / _LARGEST, _LARGEST):
+            allowed = f"a number from {1 / _LARGEST:g} to {_LARGEST:g} (1: none)"
             raise refuse("repetition_penalty", allowed, self.repetition_penalty)
+        within = f"from {-_LARGEST:g} to {_LARGEST:g}"
         for name in ("presence_penalty", "frequency_penalty"):
-            if not is_number(getattr(self, name)):
-                raise refuse(name, "a finite number (0: none)", getattr(self, name))
+            if not is_number(getattr(self, name), -_LARGEST, _LARGEST):
+                raise refuse(name, f"a number {within} (0: none)", getattr(self, name))
         check_integer("no_repeat_ngram_size", self.no_repeat_ngram_size, 0, " (0: no limit)")
         if not isinstance(self.logit_bias, Mapping):
             raise refuse("logit_bias", "a mapping of ids to numbers", self.logit_bias)
         for bias in self.logit_bias.values():
-            if not is_number(bias) and bias != -np.inf:
-                raise refuse("logit_bias", "of finite numbers or -inf", bias)
+            forbids = isinstance(bias, Real) and bias == -np.inf
+            if not is_number(bias, -_LARGEST, _LARGEST) and not forbids:
+                raise refuse("logit_bias", f"of numbers {within}, or -inf", bias)
         allowed = "functions of (ids, logits)"
         object.__setattr__(self, "processors", listed("processors", allowed, self.processors))
         for processor in self.processors:

@@ -34,17 +34,18 @@ class PromptCache:
         return len(self.ids)
 
     @contextmanager
-    def taken(self, model: GPTModel) -> Iterator[None]:
-        """One call at a time, and with the model that it was made for; else ValueError."""
-        if model is not self.model:
-            raise ValueError("cache must be a PromptCache of this model, not of another")
-        if self._in_use:
-            raise ValueError("cache must not be in use by another call (fork it)")
+    def taken(self) -> Iterator[None]:
+        """One call at a time; else ValueError."""
+        self._check_free()
         self._in_use = True
         try:
             yield
         finally:
             self._in_use = False
+
+    def _check_free(self) -> None:
+        if self._in_use:
+            raise ValueError("cache must not be in use by another call (fork it before that)")
 
     def begin(self, prompt: np.ndarray, capacity: int) -> int:
         """Goes back to where prompt (T,) departs from what is held, and says where that is.
@@ -64,7 +65,8 @@ class PromptCache:
         self.ids = ids[: int(self.kv.lengths[0])].copy()
 
     def fork(self) -> "PromptCache":
-        """Another that holds the same, for texts that begin alike."""
+        """Another that holds the same, for texts that begin alike; ValueError while in use."""
+        self._check_free()
         other = PromptCache(self.model)
         self.kv.lengths[:] = len(self.ids)
         other._reserve(self.kv.capacity)
@@ -73,7 +75,11 @@ class PromptCache:
         return other
 
     def save(self, path: str | Path) -> None:
-        """Writes it to a safetensors file, which appears whole or not at all."""
+        """Writes it to a safetensors file, which appears whole or not at all.
+
+        ValueError while a call uses it.
+        """
+        self._check_free()
         filled = len(self.ids)
         blocks = -(-filled // 32)
         tensors = {"ids": self.ids}
@@ -89,6 +95,8 @@ class PromptCache:
         That the weights are the same can't be seen from the file.
         """
         made = cls(model)
+        if not Path(path).is_file():
+            raise ModelFormatError(f"{path}: no such file")
         try:
             with safe_open(path, "numpy") as file:
                 made._fill(file)

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.generation.arguments import check_integer, refuse
+from litegpt.generation.arguments import check_integer, check_text, refuse
+from litegpt.kernels.reference.embedding import check_ids
 from litegpt.models import GPTModel
 from litegpt.nn.arrays import token_ids
 from litegpt.text import Tokenizer
@@ -23,16 +24,20 @@ def score_ids(
     A text longer than the context (model.max_seq_len if None) is read in windows of that size,
     each `stride` (half the context if None) after the one before, and every id is scored in the
     first window that reaches it: a smaller stride takes longer, and leaves each id more to go by.
+    IndexError for an id outside the vocabulary.
     """
     array = token_ids(ids)
     if array.ndim != 1:
         raise ValueError(f"ids must have the shape (T,), not {array.shape}")
+    check_ids(array, model.vocab_size)
     context = model.max_seq_len if context is None else context
     check_integer("context", context, 1)
+    context = int(context)
     if context > model.max_seq_len:
         raise refuse("context", f"at most max_seq_len {model.max_seq_len}", context)
     stride = max(1, context // 2) if stride is None else stride
     check_integer("stride", stride, 1)
+    stride = int(stride)
     if stride > context:
         raise refuse("stride", f"at most the context {context}", stride)
     scores = np.empty(max(0, len(array) - 1), np.float32)
@@ -104,6 +109,7 @@ def evaluate(
 
     Where the tokenizer puts nothing before a text, its first token is read and not scored.
     """
+    check_text("text", text)
     ids = tokenizer.encode_prompt(text)
     if len(ids) < 2:
         raise ValueError("the text must have two tokens or more to be scored")

@@ -89,7 +89,8 @@ class Ending:
 class StopStrings:
     """Passes on text up to the first of some strings, however it is cut into pieces.
 
-    What may be the beginning of one is held back until that is settled.
+    The first is the one that ends first, of several that end together the longest. What may be the
+    beginning of one is held back until that is settled.
     """
 
     def __init__(self, strings: Sequence[str]) -> None:
@@ -106,11 +107,11 @@ class StopStrings:
         if self.found or not self.strings:
             return "" if self.found else piece
         text = self._held + piece
-        places = [place for s in self.strings if (place := text.find(s)) >= 0]
+        places = [(place + len(s), place) for s in self.strings if (place := text.find(s)) >= 0]
         if places:
             self.found = True
             self._held = ""
-            return text[: min(places)]
+            return text[: min(places)[1]]  # (end, beginning)
         keep = max(map(self._begun, [text] * len(self.strings), self.strings))
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]

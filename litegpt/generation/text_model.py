@@ -10,11 +10,12 @@ import numpy as np
 
 from litegpt import models
 from litegpt.formats import ModelFormatError
-from litegpt.generation.arguments import check_integer, listed, refuse
+from litegpt.generation.arguments import check_integer, check_text, listed, refuse
 from litegpt.generation.decode import Completion, complete, stream
 from litegpt.generation.scoring import score_ids
 from litegpt.generation.stopping import StopStrings
 from litegpt.models import GPTModel, hub, pretrained
+from litegpt.nn.arrays import token_ids
 from litegpt.text import StreamDecoder, Tokenizer, load_tokenizer, tokenizer_from_gguf
 
 Prompt = str | bytes | np.ndarray  # ids (T,) are taken as they are
@@ -83,7 +84,9 @@ class TextModel:
     def ids(self, prompt: Prompt) -> np.ndarray:
         """The ids (T,) of a text that stands at the beginning."""
         if isinstance(prompt, np.ndarray):
-            return prompt
+            if prompt.ndim != 1:
+                raise ValueError(f"a prompt's ids must have the shape (T,), not {prompt.shape}")
+            return token_ids(prompt)
         if not isinstance(prompt, str | bytes):
             raise refuse("a prompt", "a text, bytes, or an array of ids", prompt)
         return self.tokenizer.encode_prompt(prompt)
@@ -92,7 +95,7 @@ class TextModel:
         self, prompt: Prompt, *, stop: Sequence[str] = (), echo: bool = False, **options: Any
     ) -> Iterator[str]:
         """The text after a prompt (with echo, the prompt too) as it comes, by whole characters."""
-        ids, text = self.ids(prompt), _Text(self.tokenizer, stop)
+        ids, text = self.ids(prompt), _Text(self.tokenizer, _strings(stop))
         tokens = stream(self.model, ids, **self._with_ends(options))
         return self._pieces(tokens, text, text.begin(ids), echo)
 
@@ -124,7 +127,8 @@ class TextModel:
         ids = [self.ids(prompt) for prompt in _several("prompts", prompts)]
         copies = options.get("num_return_sequences", 1)
         check_integer("num_return_sequences", copies, 1)
-        texts = [_Text(self.tokenizer, stop) for _ in ids for _ in range(copies)]
+        copies, strings = int(copies), _strings(stop)
+        texts = [_Text(self.tokenizer, strings) for _ in ids for _ in range(copies)]
         pieces: list[list[str]] = [[] for _ in texts]
         for row, text in enumerate(texts):
             text.begin(ids[row // copies])
@@ -146,6 +150,7 @@ class TextModel:
         """
         made = []
         for text in _several("texts", texts):
+            check_text("each of texts", text)
             ids = self.tokenizer.encode_prompt(text)
             logprobs = score_ids(self.model, ids) if len(ids) else np.empty(0, np.float32)
             unknown = np.full(len(ids) - len(logprobs), np.nan, np.float32)
@@ -157,6 +162,11 @@ class TextModel:
         """The options, with the tokenizer's eos_ids among stop_ids."""
         own = listed("stop_ids", "ids", options.get("stop_ids", ()))
         return options | {"stop_ids": (*own, *self.tokenizer.eos_ids)}
+
+
+def _strings(stop: Sequence[str]) -> tuple[str, ...]:
+    """The stop strings, checked; a single one may stand alone."""
+    return StopStrings([stop] if isinstance(stop, str) else stop).strings
 
 
 def _several(name: str, texts: Sequence[Any]) -> list[Any]:
@@ -178,15 +188,15 @@ def _naming(path: Path) -> Iterator[None]:
 class _Text:
     """The text of one row as its ids come, up to what ends it."""
 
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Tokenizer, strings: Sequence[str]) -> None:
         self._decoder, self._known = StreamDecoder(tokenizer), tokenizer.vocab_size
         self._eos_ids = frozenset(tokenizer.eos_ids)
-        self._strings = StopStrings([stop] if isinstance(stop, str) else stop)
+        self._strings = StopStrings(strings)
         self.ended = False
 
     def begin(self, ids: np.ndarray) -> str:
         """The prompt's text, but for a last character that isn't whole: that comes later."""
-        return "".join(self._decoder.feed(int(token_id)) for token_id in ids)
+        return "".join(self._decoder.feed(int(i)) for i in ids if i < self._known)
 
     def feed(self, token_id: int) -> str:
         """What this id adds; nothing if it ends the text, or stands for nothing."""

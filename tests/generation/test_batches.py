@@ -135,6 +135,11 @@ def test_bad_arguments(rotary, options, message) -> None:
         generate(rotary, RAGGED, **options)
 
 
+def test_more_rows_than_memory_holds(rotary) -> None:
+    with pytest.raises(MemoryError, match=r"num_return_sequences 10{18} is more than memory holds"):
+        generate(rotary, [1], num_return_sequences=10**18)
+
+
 def test_an_unknown_argument_is_named(rotary) -> None:
     with pytest.raises(TypeError, match=r"unknown argument 'topk' .allowed: cache, cancel"):
         generate(rotary, [1], topk=3)

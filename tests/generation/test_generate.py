@@ -159,22 +159,33 @@ def test_stop_ids(model) -> None:
     (np.zeros((0, 3), int), ValueError, "the prompt is empty"),
     ([[1, 2], []], ValueError, "the prompt is empty"),
     ([[1, 2], [[3]]], ValueError, "rows of ids"),
+    ([[[1]], [[1, 2], [3]]], ValueError, "rows of ids"),
     (np.zeros((1, 1, 1), int), ValueError, r"\(P,\) or \(B, P\), not \(1, 1, 1\)"),
     ([1.5], TypeError, "integers"),
     ([1, 31], IndexError, "31"),
     ([-1], IndexError, "-1"),
+    ([-1] + [1] * 40, IndexError, "-1 at position 0"),  # which the model wouldn't look at
+    ([[1] * 40 + [31], [31]], IndexError, "31 at position 40"),
 ])  # fmt: skip
-def test_bad_prompts(model, prompt, error, message) -> None:
+@pytest.mark.parametrize("new", [0, 2])
+def test_bad_prompts(model, prompt, error, message, new) -> None:
     with pytest.raises(error, match=message):
-        generate(model, prompt, 2)
+        generate(model, prompt, new)
+    with pytest.raises(error, match=message):
+        stream(model, prompt, new)
 
 
 @pytest.mark.parametrize("arguments, message", [
     ({"max_new_tokens": -1}, "max_new_tokens must be an integer of 0 or more, not -1"),
     ({"max_new_tokens": 1.5}, "max_new_tokens must be an integer"),
+    ({"temperature": 10**400}, "temperature must be 0"),
+    ({"top_p": 10**400}, "top_p must be above 0 and at most 1"),
+    ({"max_time": 10**400}, "max_time must be None or seconds"),
+    ({"repetition_penalty": 10**400}, "repetition_penalty must be a number"),
     ({"on_overflow": "wrap"}, "on_overflow must be \"slide\", \"halve\" or .*, not 'wrap'"),
     ({"seed": -3}, "seed must be"),
     ({"max_new_tokens": 14, "on_overflow": "error"}, "3 prompt tokens and 14 new .*_seq_len 16"),
+    ({"max_new_tokens": np.int8(127), "on_overflow": "error"}, "3 prompt tokens and 127 new"),
 ])  # fmt: skip
 def test_bad_arguments_are_named_at_once(model, arguments, message) -> None:
     with pytest.raises(ValueError, match=message):

@@ -74,6 +74,14 @@ def test_min_new_tokens_holds_off_the_stop_ids(rotary, backend) -> None:
     held = run(rotary, stop_ids=stops, min_new_tokens=9)
     assert not set(held[:9]) & set(stops)
     assert len(held) >= 9
+    # a number so small that the prompt's length plus it would be too much for its type
+    prompt = np.tile(PROMPT, 30)
+    held, same = (
+        generate(rotary, prompt, 30, temperature=0, stop_ids=list(range(30)), min_new_tokens=least)
+        for least in (20, np.int8(20))
+    )
+    np.testing.assert_array_equal(same, held)
+    assert held.shape[1] >= 140
 
 
 def test_processors_see_the_row_and_change_it(rotary, backend) -> None:
@@ -106,13 +114,17 @@ def test_nothing_left_to_choose_is_an_error(rotary, backend) -> None:
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"repetition_penalty": 0}, r"repetition_penalty must be a positive .*, not 0"),
+    ({"repetition_penalty": 0}, "repetition_penalty must be a number from .*, not 0"),
     ({"repetition_penalty": np.nan}, "repetition_penalty must be"),
-    ({"presence_penalty": np.inf}, "presence_penalty must be a finite number"),
-    ({"frequency_penalty": "1"}, "frequency_penalty must be a finite number .*, not '1'"),
+    ({"repetition_penalty": 1e-320}, "repetition_penalty must be a number from 1e-30 to 1e.30 "),
+    ({"presence_penalty": np.inf}, "presence_penalty must be a number from -1e.30 to 1e.30 "),
+    ({"presence_penalty": -1e39}, "presence_penalty must be a number .*, not -1e.39"),
+    ({"frequency_penalty": "1"}, "frequency_penalty must be a number .*, not '1'"),
     ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size must be an integer of 0 or more"),
     ({"logit_bias": [1]}, "logit_bias must be a mapping"),
-    ({"logit_bias": {1: np.inf}}, "logit_bias must be of finite numbers or -inf, not inf"),
+    ({"logit_bias": {1: np.inf}}, "logit_bias must be of numbers from -1e.30 to 1e.30, or -inf"),
+    ({"logit_bias": {1: 1e39}}, "logit_bias must be of numbers .*, not 1e.39"),
+    ({"logit_bias": {1: np.ones(2)}}, "logit_bias must be of numbers .*, not array"),
     ({"logit_bias": {31: 1.0}}, "logit_bias must be ids from 0 to 30, not 31"),
     ({"processors": [3]}, r"processors must be functions of \(ids, logits\), not 3"),
     ({"processors": len}, r"processors must be a list of functions of \(ids, logits\), not <"),
@@ -121,6 +133,14 @@ def test_nothing_left_to_choose_is_an_error(rotary, backend) -> None:
 def test_bad_arguments_are_named_at_once(rotary, options, message) -> None:
     with pytest.raises(ValueError, match=message):
         stream(rotary, PROMPT, **options)
+
+
+def test_the_largest_numbers_leave_something_to_choose(rotary, backend) -> None:
+    for options in (
+        {"repetition_penalty": 1e30}, {"repetition_penalty": 1e-30}, {"presence_penalty": -1e30},
+        {"frequency_penalty": 1e30}, {"logit_bias": {3: 1e30, 4: -1e30}},
+    ):  # fmt: skip
+        assert len(run(rotary, **options)) == NEW
 
 
 def test_the_defaults_do_nothing() -> None:

@@ -99,6 +99,21 @@ def test_an_empty_one_is_saved_too(rotary, tmp_path) -> None:
     assert len(PromptCache.load(tmp_path / "cache", rotary)) == 0
 
 
+def test_what_is_in_use_is_neither_forked_nor_saved(rotary, tmp_path) -> None:
+    """It would hold what is about to change, and a fork would disturb the call."""
+    expected = generate(rotary, PROMPT, 12, seed=3)
+    cache = PromptCache(rotary)
+    generate(rotary, PROMPT, 2, seed=0, cache=cache)
+    tokens = stream(rotary, PROMPT, 12, seed=3, cache=cache)
+    first = [int(next(tokens)[0]) for _ in range(5)]
+    for use in (cache.fork, lambda: cache.save(tmp_path / "cache")):
+        with pytest.raises(ValueError, match="cache must not be in use by another call"):
+            use()
+    assert not list(tmp_path.iterdir())
+    assert first + [int(ids[0]) for ids in tokens] == expected[0, len(PROMPT) :].tolist()
+    assert cache.fork().ids.tolist() == expected[0, :-1].tolist()
+
+
 def test_files_that_do_not_fit_are_refused(rotary, tmp_path) -> None:
     cache = PromptCache(rotary)
     generate(rotary, PROMPT, 3, seed=0, cache=cache)
@@ -119,6 +134,9 @@ def test_files_that_do_not_fit_are_refused(rotary, tmp_path) -> None:
         save_file(tensors | change, path)
         with pytest.raises(ModelFormatError, match="not a cache of this model"):
             PromptCache.load(path, rotary)
+    for absent in (tmp_path, tmp_path / "none"):
+        with pytest.raises(ModelFormatError, match=f"{absent}: no such file"):
+            PromptCache.load(absent, rotary)
     other = GPTModel(31, 64, 1, 2, 8)
     path.write_bytes(whole)
     with pytest.raises(ModelFormatError, match="not a cache of this model"):
@@ -135,7 +153,7 @@ def test_bad_arguments(rotary) -> None:
         generate(rotary, [1], cache=cache, use_cache=False)
     other = GPTModel(31, 64, 1, 2, 8, seed=0)
     with pytest.raises(ValueError, match="cache must be a PromptCache of this model"):
-        generate(other, [1], cache=cache)
+        stream(other, [1], cache=cache)
     with pytest.raises(IndexError, match="31"):
         generate(rotary, [1, 31], cache=cache)
     assert generate(rotary, [1, 3], 2, seed=0, cache=cache).shape == (1, 4)

@@ -60,6 +60,20 @@ def test_bad_arguments(rotary, arguments, message) -> None:
         score_ids(rotary, IDS, **arguments)
 
 
+def test_ids_of_no_token_are_refused() -> None:
+    model = GPTModel(256, 16, 1, 1, 4, dropout=0.0, init_std=0.0, seed=0)
+    for wrong in ([1, -100], [256, 1], [1, 2, 256], [-1]):  # -100 is what a loss ignores
+        with pytest.raises(IndexError, match=r"id (-100|-1|256) at position"):
+            score_ids(model, wrong)
+    with pytest.raises(ValueError, match=r"^text must be a text or bytes, not None"):
+        evaluate(model, ByteTokenizer(), None)
+
+
+def test_the_smallest_integers_of_numpy_are_numbers(rotary) -> None:
+    small = score_ids(rotary, IDS, np.int8(60), np.int8(30))
+    np.testing.assert_array_equal(small, score_ids(rotary, IDS, 60, 30))
+
+
 def test_an_untrained_model_needs_a_tokens_share_of_bits() -> None:
     """All tokens as likely: log V nats each, log2 V bits per character of one byte."""
     text = "abcd" * 20

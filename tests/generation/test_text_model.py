@@ -59,6 +59,7 @@ def test_stop_strings_end_a_text_across_tokens(texts, backend, length) -> None:
     ("num_return_sequences", 1.5, "an integer of 1 or more, not 1.5"),
     ("stop_ids", 3, "a list of ids, not 3"),
     ("stop", None, "a list of texts of one character or more, not None"),
+    ("stop", b"ab", "texts of one character or more, not 97"),
 ])  # fmt: skip
 def test_bad_arguments_are_named(texts, name, wrong, allowed) -> None:
     prompts, options = (wrong, {}) if "prompt" in name else (["to be"], {name: wrong})
@@ -73,6 +74,24 @@ def test_stop_ids_may_come_from_an_iterator(texts) -> None:
     (plain,) = texts.complete(["to be"], seed=1, stop_ids=[4, 5, 6, 7])
     (same,) = texts.complete(["to be"], seed=1, stop_ids=iter([4, 5, 6, 7]))
     assert plain.tokens.reason == "stop" and plain.text == same.text
+
+
+def test_stop_strings_from_an_iterator_end_every_text(texts) -> None:
+    options = {"max_new_tokens": 60, "seed": 3}
+    listed = texts.complete(["to be", "a", "or"], **options, stop=list("etaoin"))
+    same = texts.complete(["to be", "a", "or"], **options, stop=iter("etaoin"))
+    assert [done.text for done in same] == [done.text for done in listed]
+    assert {done.tokens.reason for done in same} == {"stop"}
+
+
+def test_texts_and_ids_of_another_kind_are_refused(texts) -> None:
+    with pytest.raises(ValueError, match=r"ids must have the shape \(T,\), not \(1, 1\)"):
+        texts.complete([np.array([[1]])])
+    with pytest.raises(TypeError, match="ids must be integers, not float64"):
+        texts.stream(np.array([1.5]))
+    for wrong in (None, np.array([1, 2])):
+        with pytest.raises(ValueError, match=r"^each of texts must be a text or bytes, not "):
+            texts.score([wrong])
 
 
 def test_each_prompt_is_its_single_run(texts, backend) -> None:
@@ -103,6 +122,9 @@ def test_ids_that_the_tokenizer_does_not_know_are_no_text(rotary) -> None:
     free = generate(rotary, [0], 40, seed=1)[0, 1:].tolist()
     known = "".join("ab"[i] for i in free if i < 2)
     assert "".join(texts.stream("a", max_new_tokens=40, seed=1)) == known
+    asked = np.array([0, 5, 1])  # 5 is the model's, not the tokenizer's
+    assert "".join(texts.stream(asked, max_new_tokens=0, echo=True)) == "ab"
+    assert texts.complete([asked], max_new_tokens=0)[0].text == ""
 
 
 def test_scores(texts, backend) -> None:
