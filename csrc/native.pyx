@@ -13,7 +13,7 @@ from libc.math cimport sqrt
 import numpy as np
 
 from litegpt.kernels.reference.embedding import check_ids
-from litegpt.kernels.reference.linear import check_precision
+from litegpt.kernels.reference.linear import check_activation, check_precision
 from litegpt.kernels.reference.loss import kept_targets
 from litegpt.kernels.reference.quantized import (
     FARTHEST_ROW,

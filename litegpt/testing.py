@@ -75,7 +75,12 @@ def tiny_model() -> TextModel:
 
 
 def likeliest_next(text: str) -> str:
-    """The character that tiny_model holds likeliest after a text of ALPHABET's characters."""
+    """The character that tiny_model holds likeliest after a text of ALPHABET's characters.
+
+    ValueError for other characters, or none.
+    """
+    if not text or not set(text) <= set(ALPHABET):
+        raise ValueError(f"text must be characters of {ALPHABET!r}, one or more, not {text!r}")
     text = text[-WINDOW:]
     place = text.rfind(text[-1], 0, -1)
     if place >= 0:

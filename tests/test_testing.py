@@ -33,7 +33,10 @@ def test_the_rule_in_words() -> None:
     assert [likeliest_next(text) for text in ("abc", "z", "\n", "abcxyzab", "aa")] == [
         "d", "\n", " ", "c", "a",
     ]  # fmt: skip
-    assert likeliest_next("ab" + "c" * 0 + "x" * WINDOW + "a") == "b"  # seen no more
+    assert likeliest_next("ab" + "x" * WINDOW + "a") == "b"  # seen no more
+    for text in ("", "A"):
+        with pytest.raises(ValueError, match=f"one or more, not '{text}'"):
+            likeliest_next(text)
 
 
 @pytest.mark.parametrize("use_cache", [True, False])

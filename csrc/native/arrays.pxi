@@ -29,7 +29,7 @@ cdef inline float *floats_like(object a, str name, object like, str like_name) e
     """One with the shape of another array."""
     cdef float *data = floats(a, name)
     if not cnp.PyArray_SAMESHAPE(a, like):
-        raise wrong_shape(a, name, f"{like.shape}, that of {like_name},")
+        raise wrong_shape(a, name, f"{like.shape}, that of {like_name}")
     return data
 
 

@@ -91,7 +91,7 @@ def cache_append(k, v, keys, values, lengths):
     cdef cnp.npy_intp *dims = cnp.PyArray_DIMS(k)
     cdef size B = dims[0], T = dims[1], G = dims[2], D = dims[3]
     if not same_shape(k, v):
-        raise wrong_shape(v, "v", f"{k.shape}, that of k,")
+        raise wrong_shape(v, "v", f"{k.shape}, that of k")
     check_cache(keys, values, B, G, D)
     cdef size S = cnp.PyArray_DIM(values, 2)
     cdef int64_t *plengths = integers(lengths, "lengths", B)

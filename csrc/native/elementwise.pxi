@@ -13,7 +13,7 @@ def softmax(x, mask=None):
     m.outer_stride = m.middle_stride = m.inner_stride = 0
     if mask is not None:
         if axes > 4:
-            raise wrong_shape(x, "x", "of at most four axes, with a mask,")
+            raise wrong_shape(x, "x", "of at most four axes, with a mask")
         floats(mask, "mask")
         if last(mask, "mask") != width:
             raise wrong_shape(mask, "mask", f"(..., {width})")
@@ -116,7 +116,7 @@ def swiglu_backward(dy, x):
     cdef float *pdy = floats(dy, "dy")
     cdef size width = last(x, "x"), rows = rows_of(x, width)
     if last(dy, "dy") * 2 != width or rows_of(dy, width // 2) != rows:
-        raise wrong_shape(dy, "dy", f"(..., {width // 2}), half of x's {x.shape},")
+        raise wrong_shape(dy, "dy", f"(..., {width // 2}), half of x's {x.shape}")
     cdef cnp.ndarray dx = empty_like(x)
     cdef int status
     with nogil:

@@ -20,7 +20,7 @@ cdef lg_finish finish_of(object bias, object residual, object activation, size r
     elif activation == "relu":
         f.activation = LG_RELU
     else:
-        raise KeyError(activation)
+        check_activation(activation)
     return f
 
 

@@ -108,7 +108,8 @@ def _checked(name: str, value: object) -> object:
         if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
             raise ValueError(f"{name} must be a finite number, not {value!r}")
         if value < 0 or (value == 0 and name == "rope_theta"):
-            raise ValueError(f"{name} must be positive, not {value!r}")
+            allowed = "positive" if name == "rope_theta" else "0 or more"
+            raise ValueError(f"{name} must be {allowed}, not {value!r}")
         return float(value)
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be an integer from 1 on, not {value!r}")

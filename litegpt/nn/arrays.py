@@ -27,13 +27,13 @@ def rows_of(width: int, x: ArrayLike, dtype: DTypeLike = FLOAT) -> np.ndarray:
     return x
 
 
-def token_ids(ids: ArrayLike) -> np.ndarray:
+def token_ids(ids: ArrayLike, name: str = "ids") -> np.ndarray:
     """A C-contiguous int64 array; ids itself if it is one. Anything but integers: TypeError."""
     if type(ids) is np.ndarray and ids.dtype is IDS and ids.flags.c_contiguous:
         return ids
     array = np.asarray(ids)
     if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"ids must be integers, not {array.dtype}")
+        raise TypeError(f"{name} must be integers, not {array.dtype}")
     return np.ascontiguousarray(array, IDS)
 
 

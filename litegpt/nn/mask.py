@@ -46,9 +46,9 @@ def create_causal_mask(seq_len: int) -> np.ndarray:
 def create_padding_mask(seq_lengths: ArrayLike, max_len: int) -> np.ndarray:
     """(B, max_len) float32: 0 in the first seq_lengths[b] places of row b, -1e9 in the rest.
 
-    A length outside 0..max_len: ValueError.
+    A length outside 0..max_len: ValueError; one that isn't an integer: TypeError.
     """
-    lengths = token_ids(seq_lengths)
+    lengths = token_ids(seq_lengths, "seq_lengths")
     if lengths.ndim != 1:
         raise ValueError(f"seq_lengths must have one axis, not shape {lengths.shape}")
     if lengths.size and not (0 <= lengths.min() and lengths.max() <= max_len):

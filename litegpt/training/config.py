@@ -8,6 +8,7 @@ import numpy as np
 
 from litegpt.kernels.reference.linear import PRECISIONS
 from litegpt.nn.module import Module
+from litegpt.training.optimizer import check_number
 from litegpt.training.optimizers import OPTIMIZERS
 from litegpt.training.schedule import SCHEDULES
 
@@ -72,12 +73,8 @@ class TrainConfig:
                 raise ValueError(
                     f"{field.name} must be an integer of {least} or more, not {value!r}"
                 )
-            if field.type is float and not (
-                isinstance(value, float | int | np.number) and 0 <= value < inf
-            ):
-                raise ValueError(
-                    f"{field.name} must be a finite number of 0 or more, not {value!r}"
-                )
+            if field.type is float:
+                check_number(field.name, value, 1 if field.name in ("beta1", "beta2") else inf)
             if field.type is str and value not in CHOICES[field.name]:
                 allowed = ", ".join(CHOICES[field.name])
                 raise ValueError(f"{field.name} must be one of {allowed}, not {value!r}")
@@ -85,9 +82,6 @@ class TrainConfig:
             raise ValueError(f"freeze must be a tuple of patterns, not {self.freeze!r}")
         if self.decay_share > 1:
             raise ValueError(f"decay_share must be from 0 to 1, not {self.decay_share!r}")
-        for name in ("beta1", "beta2"):
-            if getattr(self, name) >= 1:
-                raise ValueError(f"{name} must be below 1, not {getattr(self, name)!r}")
         if self.min_learning_rate > self.learning_rate:
             raise ValueError(
                 f"min_learning_rate {self.min_learning_rate} must not be above "

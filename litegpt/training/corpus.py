@@ -44,6 +44,8 @@ def tokenize(
     """
     any_bytes = isinstance(tokenizer, ByteTokenizer)
     files, _ = find_sources(paths, any_bytes)
+    if not files:
+        raise ValueError("paths must name a file, a folder or a pattern; there is none")
     out = Path(out)
     made_of = {"tokenizer": tokenizer_digest(tokenizer), "seen": _seen(files)}
     unchanged = _unchanged(out, made_of, files, any_bytes)

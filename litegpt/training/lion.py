@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from litegpt import kernels
 from litegpt.nn import Parameter
-from litegpt.training.optimizer import Optimizer
+from litegpt.training.optimizer import Optimizer, check_number
 
 
 class Lion(Optimizer):
@@ -23,7 +23,8 @@ class Lion(Optimizer):
         weight_decay: float = 0.1,
     ) -> None:
         super().__init__(parameters, learning_rate, weight_decay)
-        self.beta1, self.beta2 = beta1, beta2
+        self.beta1 = check_number("beta1", beta1, below=1)
+        self.beta2 = check_number("beta2", beta2, below=1)
         self.moments = {"first": self._new_moments()}
 
     def _move(self, name: str, parameter: Parameter, lr: float, grad_scale: float) -> None:

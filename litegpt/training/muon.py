@@ -7,7 +7,7 @@ import numpy as np
 
 from litegpt import kernels
 from litegpt.nn import Parameter
-from litegpt.training.optimizer import AdamW
+from litegpt.training.optimizer import AdamW, check_number
 
 TABLES = ("token_embedding.*", "position_encoding.*", "head.*")  # matrices, but no maps inside
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # Jordan's: they push small singular values up fastest
@@ -64,7 +64,7 @@ class Muon(AdamW):
     ) -> None:
         parameters = list(parameters)
         super().__init__(parameters, learning_rate, beta1, beta2, eps, weight_decay)
-        self.momentum = momentum
+        self.momentum = check_number("momentum", momentum, below=1)
         self.moments["momentum"] = {}
         for name, parameter in self.parameters.items():
             if is_inner_matrix(name, parameter, tables):

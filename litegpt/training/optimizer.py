@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from math import inf
+from numbers import Real
 
 import numpy as np
 
@@ -11,11 +13,21 @@ from litegpt.nn.arrays import check_fit
 from litegpt.nn.parameter import check_any_trainable
 
 
+def check_number(name: str, value: float, below: float = inf) -> float:
+    """The value; ValueError unless it is a number from 0 on and below that."""
+    if not (isinstance(value, Real) and 0 <= value < below):
+        allowed = "a finite number of 0 or more" if below == inf else f"from 0 to below {below:g}"
+        raise ValueError(f"{name} must be {allowed}, not {value!r}")
+    return value
+
+
 class Optimizer(ABC):
     """Moves parameters against their gradients; `moments` is what it remembers of them.
 
     parameters: (name, Parameter) pairs, as model.named_parameters() gives them; those that aren't
-    trainable are passed over; none left is a RuntimeError. A step in full:
+    trainable are passed over; none left is a RuntimeError. A rate that is negative or not a finite
+    number, and a moment's share (beta1, beta2, momentum) that isn't below 1: ValueError. A step in
+    full:
 
         loss = model.loss_and_backward(inputs, targets)
         optimizer.step()
@@ -31,8 +43,8 @@ class Optimizer(ABC):
         given = dict(parameters)
         check_any_trainable(given.values())
         self.parameters = {name: p for name, p in given.items() if p.trainable}
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
+        self.learning_rate = check_number("learning_rate", learning_rate)
+        self.weight_decay = check_number("weight_decay", weight_decay)
         self.steps = 0  # taken so far
         self.moments: dict[str, dict[str, np.ndarray]] = {}  # kind -> parameter's name -> array
 
@@ -94,7 +106,9 @@ class AdamW(Optimizer):
         weight_decay: float = 0.01,
     ) -> None:
         super().__init__(parameters, learning_rate, weight_decay)
-        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+        self.beta1 = check_number("beta1", beta1, below=1)
+        self.beta2 = check_number("beta2", beta2, below=1)
+        self.eps = check_number("eps", eps)
         self.moments = {"first": self._new_moments(), "second": self._new_moments()}
 
     def _move(self, name: str, parameter: Parameter, lr: float, grad_scale: float) -> None:

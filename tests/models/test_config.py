@@ -36,7 +36,7 @@ def test_numpy_numbers_become_plain_ones() -> None:
         ({"num_layers": 0}, "num_layers must be an integer from 1 on, not 0"),
         ({"vocab_size": 1.5}, "vocab_size must be an integer from 1 on, not 1.5"),
         ({"max_seq_len": True}, "max_seq_len must be an integer"),
-        ({"dropout": -0.1}, "dropout must be"),
+        ({"dropout": -0.1}, "dropout must be 0 or more, not -0.1"),
         ({"norm_eps": float("nan")}, "norm_eps must be a finite number"),
         ({"rope_theta": 0}, "rope_theta must be positive"),
         ({"init_std": "0.02"}, "init_std must be a finite number"),

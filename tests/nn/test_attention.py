@@ -166,6 +166,8 @@ def test_padding_mask() -> None:
     assert (mask[mask != 0] < -1e8).all()
     with pytest.raises(ValueError, match="from 0 to max_len 5"):
         create_padding_mask([6], 5)
+    with pytest.raises(TypeError, match="seq_lengths must be integers, not float64"):
+        create_padding_mask([2.5], 5)
 
 
 def _multi_head(x: np.ndarray, layer: MultiHeadAttention, added: np.ndarray) -> np.ndarray:

@@ -140,6 +140,8 @@ def test_nothing_to_learn(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": ""}\n\n')
     with pytest.raises(ValueError, match=r"a\.jsonl: no tokens"):
         tokenize([tmp_path / "a.jsonl"], ByteTokenizer(), tmp_path / "t")
+    with pytest.raises(ValueError, match="paths must name a file"):
+        tokenize([], ByteTokenizer(), tmp_path / "t")
 
 
 def test_a_process_that_is_killed_is_said(

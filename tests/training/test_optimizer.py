@@ -5,7 +5,7 @@ import pytest
 
 from litegpt import kernels
 from litegpt.nn import Parameter
-from litegpt.training import AdamW
+from litegpt.training import AdamW, Lion, Muon
 
 SHAPES = {"table": (7, 5), "matrix": (5, 9), "bias": (9,), "gamma": (5,)}
 
@@ -73,3 +73,16 @@ def test_the_norm_is_that_of_all_gradients(backend) -> None:
     count = sum(parameter.size for parameter in ours.values())
     assert AdamW(ours.items()).grad_norm() == pytest.approx(2.0 * count**0.5, rel=1e-12)
     assert kernels.grad_norm([]) == 0.0
+
+
+@pytest.mark.parametrize("optimizer", [AdamW, Lion, Muon])
+@pytest.mark.parametrize(("numbers", "says"), [
+    ({"learning_rate": -1e-3}, "learning_rate must be a finite number of 0 or more, not -0.001"),
+    ({"learning_rate": "1e-3"}, "learning_rate must be a finite number of 0 or more, not '1e-3'"),
+    ({"weight_decay": float("nan")}, "weight_decay must be a finite number of 0 or more, not nan"),
+    ({"beta1": 1}, "beta1 must be from 0 to below 1, not 1"),
+    ({"beta2": -0.1}, "beta2 must be from 0 to below 1, not -0.1"),
+])  # fmt: skip
+def test_numbers_that_make_no_sense(optimizer, numbers, says) -> None:
+    with pytest.raises(ValueError, match=says):
+        optimizer(parameters(0).items(), **numbers)

@@ -25,7 +25,8 @@ def linear(
     x is (..., K), weight (K, N), or (N, K) when transposed (a tied embedding); y and residual
     are (..., N), bias is (N,). Activations: "gelu", "gelu_erf", "relu". Every output adds its K
     products in ascending order, whatever the number of rows or threads. With precision "bfloat16"
-    x and weight are `rounded` first, and the products of these are added as ever.
+    x and weight are `rounded` first, and the products of these are added as ever. Another
+    activation or precision: ValueError.
     """
     x, weight = rounded(x, precision), rounded(weight, precision)
     return finish(x @ (weight.T if transposed else weight), bias, residual, activation)
@@ -53,6 +54,14 @@ def check_precision(precision: str) -> None:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
 
 
+def check_activation(activation: str) -> None:
+    """ValueError unless it is one that a product can be finished with."""
+    if activation not in _ACTIVATIONS:
+        raise ValueError(
+            f"activation must be one of {', '.join(_ACTIVATIONS)}, or None, not {activation!r}"
+        )
+
+
 def finish(
     y: np.ndarray, bias: np.ndarray | None, residual: np.ndarray | None, activation: str | None
 ) -> np.ndarray:
@@ -60,6 +69,7 @@ def finish(
     if bias is not None:
         y = y + bias
     if activation is not None:
+        check_activation(activation)
         y = _ACTIVATIONS[activation](y)
     return y if residual is None else y + residual
 
