@@ -30,6 +30,10 @@ def write_together(writers: Mapping[Path, Callable[[Path], None]]) -> None:
             _sync(partial)
         for path, partial in partials.items():
             os.replace(partial, path)
+    except OSError as error:
+        if error.filename == os.fspath(partial):
+            error.filename = os.fspath(path)  # the one that the caller knows
+        raise
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)

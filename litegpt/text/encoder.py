@@ -1,7 +1,7 @@
 """Pieces of files as tokens: what a process that tokenises does."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,9 +93,12 @@ def texts(files: Iterable[Path]) -> Iterator[str]:
             reader.met.clear()
 
 
-def alphabet(files: Iterable[Path]) -> str:
-    """The characters of files, as far as a tokenizer meets them, sorted."""
-    return "".join(sorted(set().union(*map(set, texts(files)))))
+def alphabet(files: Sequence[Path]) -> str:
+    """The characters of files, as far as a tokenizer meets them, sorted; ValueError without any."""
+    met = set().union(*map(set, texts(files)))
+    if not met:
+        raise ValueError(f"{files[0]}: no text; there is nothing to learn from")
+    return "".join(sorted(met))
 
 
 class _Reader(ByteTokenizer):

@@ -44,7 +44,7 @@ def of_lines(path: Path) -> bool:
 def find_sources(
     paths: Iterable[str | Path], any_bytes: bool = False, leave_out: Path | None = None
 ) -> tuple[list[Path], list[Path]]:
-    """The files that paths lead to, each once, and those in folders that aren't text.
+    """The files that paths lead to, and those in folders that aren't text; each once.
 
     A path is a file, a folder (all files in it and below, in the order of their names, but hidden
     ones, empty ones and those that aren't text), or a pattern with *, ? or ** where nothing bears
@@ -55,7 +55,7 @@ def find_sources(
     patterns without any text; OSError for what can't be read.
     """
     found: dict[Path, Path] = {}  # by what it really is
-    passed_over: list[Path] = []
+    passed_over: dict[Path, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir() and (path.exists() or not glob.has_magic(str(path))):
             reason = _unfit(path, any_bytes)
@@ -65,13 +65,16 @@ def find_sources(
             continue
         texts: list[Path] = []
         for file in _files_below(path, leave_out) if path.is_dir() else _matches(path, leave_out):
-            (passed_over if _unfit(file, any_bytes) else texts).append(file)
+            if _unfit(file, any_bytes):
+                passed_over.setdefault(file.resolve(), file)
+            else:
+                texts.append(file)
         if not texts:
             what = "a directory without any text in it" if path.is_dir() else "matches no text"
             raise ValueError(f"{path}: {what}")
         for text in texts:
             found.setdefault(text.resolve(), text)
-    return list(found.values()), passed_over
+    return list(found.values()), list(passed_over.values())
 
 
 def pieces(path: Path, any_bytes: bool = False) -> Iterator[Piece]:

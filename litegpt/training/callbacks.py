@@ -93,6 +93,7 @@ class JsonLines(Callback):
         except OSError as error:
             with suppress(OSError):
                 self._file.truncate(end)  # no half a line
+                self._file.seek(end)
             problem = OSError(error.errno, error.strerror, str(self._path))
             if trainer.config.on_save_error == "stop":
                 raise problem from error

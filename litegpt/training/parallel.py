@@ -6,13 +6,14 @@ whole model, begin with the weights of rank 0, and take the same steps.
 
 import hashlib
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -26,6 +27,7 @@ _PROCESSORS = 1 << 13  # more than a machine has
 _HEAD_START = 1.0  # seconds that others leave rank 0 to name what all have stumbled over
 _PATIENCE = 600.0  # seconds without an answer, after which a rank takes the others for lost
 _LOOK = 1.0  # seconds from one look at that to the next
+_INTERRUPTED = 130  # the exit code of what Ctrl-C ended
 _PASSED_ON = 0.3  # seconds that a launcher has to pass on what was written before it ends all
 
 # How launchers tell their processes that there are several: MPICH and its kin, Open MPI, PMIx.
@@ -90,6 +92,12 @@ def launched() -> Alone:
     """
     if not any(os.environ.get(name, alone) != alone for name, alone in _LAUNCHED.items()):
         return Alone()
+    with _ended_by_interrupt():
+        return _met()
+
+
+def _met() -> Alone:
+    """The ranks, which wait for each other here."""
     mpi = import_mpi()
     world = mpi.COMM_WORLD
     told = max(int(os.environ.get(name) or 1) for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"))
@@ -104,6 +112,22 @@ def launched() -> Alone:
     if not os.environ.get("LITEGPT_NUM_THREADS"):
         kernels.set_num_threads(_fair_threads(world.Split_type(mpi.COMM_TYPE_SHARED)))
     return DataParallel(world)
+
+
+@contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """Within the block Ctrl-C ends the process as the system does it.
+
+    Python's handler has no turn while MPI waits for ranks that Ctrl-C has ended already.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def import_mpi() -> Any:
@@ -157,6 +181,8 @@ class DataParallel(Alone):
             return
         if self.rank:
             time.sleep(_HEAD_START)
+        if isinstance(error, KeyboardInterrupt):
+            self._end("interrupted", _INTERRUPTED)
         self._end(_said(error))
 
     def begin(self, parameters: Iterable[Parameter], state: Sequence[np.ndarray]) -> None:
@@ -233,13 +259,13 @@ class DataParallel(Alone):
             if since is not None and time.monotonic() - since > self.patience:
                 self._end(f"the others have not answered for {self.patience:.0f} seconds")
 
-    def _end(self, why: str) -> None:
+    def _end(self, why: str, code: int = 1) -> NoReturn:
         """Ends all ranks after a line that says why."""
         print(f"litegpt: rank {self.rank} of {self.size}: {why}", file=sys.stderr)
         sys.stderr.flush()
         time.sleep(_PASSED_ON)
-        self._communicator.Abort(1)
-        os._exit(1)  # should that have come back
+        self._communicator.Abort(code)
+        os._exit(code)  # should that have come back
 
     def _await_all(self) -> None:
         self.sent = []

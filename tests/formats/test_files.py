@@ -39,6 +39,13 @@ def test_a_failure_leaves_everything_as_it_was(tmp_path: Path, error: type) -> N
     assert first.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["first"]
 
 
+def test_a_failure_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    absent = tmp_path / "absent" / "file"
+    with pytest.raises(FileNotFoundError) as caught:
+        write_together({absent: lambda path: None})
+    assert caught.value.filename == str(absent)
+
+
 def test_a_checkpoint_that_can_not_be_written(tmp_path: Path) -> None:
     directory = tmp_path / "model"
     write_checkpoint(directory, {"n": 1}, TENSORS)

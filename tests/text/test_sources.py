@@ -53,6 +53,9 @@ def test_a_folder_is_all_texts_in_it_by_name(folder: Path) -> None:
 def test_patterns_and_files_in_the_order_given_each_once(folder: Path) -> None:
     found, _ = find_sources([folder / "b.txt", folder / "*.txt", str(folder / "**" / "*.jsonl")])
     assert names(found, folder) == ["b.txt", "a.txt", "below/c.jsonl", "run/log.jsonl"]
+    found, passed_over = find_sources([folder / "below", folder], leave_out=folder / "run")
+    assert names(found, folder) == ["below/c.jsonl", "a.txt", "b.txt"]
+    assert len(passed_over) == 3  # each once, too
 
 
 def test_a_file_whose_name_is_a_pattern(tmp_path: Path) -> None:
@@ -211,6 +214,9 @@ def test_the_alphabet_is_what_a_tokenizer_will_meet(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text('{"text": "\\u00e4", "id": "q"}\n')
     files = [tmp_path / "a.txt", tmp_path / "b.jsonl"]
     assert alphabet(files) == "aberzä"
+    (tmp_path / "d.jsonl").write_text('{"text": ""}\n')
+    with pytest.raises(ValueError, match="no text; there is nothing to learn from"):
+        alphabet([tmp_path / "d.jsonl"])
     talk = '{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}'
     (tmp_path / "c.jsonl").write_text(talk)
     tokenizer = CharTokenizer(alphabet([tmp_path / "c.jsonl"]))

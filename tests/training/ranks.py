@@ -101,6 +101,12 @@ with launched() as ranks:
             ranks.add_gradients = lambda: 1 // 0
         trained()
 
+    def interrupted() -> object:
+        """Ctrl-C reaches the last rank alone, the others wait for it."""
+        if ranks.rank == ranks.size - 1:
+            raise KeyboardInterrupt
+        trained()
+
     def silent() -> object:
         """The last rank says nothing any more at its first step."""
         ranks.patience = 1.0

@@ -100,6 +100,31 @@ def test_a_rank_that_fails_ends_all_and_says_so(mpirun, tmp_path) -> None:
     assert "rank 1 of 2: ZeroDivisionError" in done.stderr
 
 
+def test_an_interrupted_rank_ends_all_without_a_traceback(mpirun, tmp_path) -> None:
+    done = run([*mpirun, *command(tmp_path, "interrupted")])
+    assert done.returncode == 130
+    assert "rank 1 of 2: interrupted" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+ALONE_IN_MPI = """
+import os, subprocess, time
+from litegpt.training import launched
+if "0" in map(os.environ.get, ("PMI_RANK", "OMPI_COMM_WORLD_RANK")):
+    subprocess.Popen(["sh", "-c", "sleep 0.7; kill -INT $PPID"])
+else:
+    time.sleep(2.5)
+launched()
+print("they have met")
+"""
+
+
+def test_ctrl_c_ends_a_rank_that_waits_for_the_others_to_come(mpirun) -> None:
+    done = run([*mpirun, sys.executable, "-c", ALONE_IN_MPI])
+    assert done.returncode != 0
+    assert "they have met" not in done.stdout
+
+
 def test_ranks_that_do_not_answer_are_taken_for_lost(mpirun, tmp_path) -> None:
     done = run([*mpirun, *command(tmp_path, "silent")])
     assert done.returncode != 0

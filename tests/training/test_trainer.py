@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import signal
 
 import numpy as np
@@ -129,6 +130,31 @@ def test_the_log_is_a_record_per_line(tmp_path) -> None:
     trainer.data.validation_batches = lambda batch_size, batches: iter(())
     assert all(math.isnan(r.val_loss) for r in trainer.fit() if r.step % 10 == 0)
     assert "NaN" not in path.read_text()  # which JSON hasn't
+
+
+def test_lines_that_do_not_fit_on_the_disk_are_left_out_whole(tmp_path) -> None:
+    """A largest size of files stands for a disk that is full from step 5 to 8."""
+    path, before = tmp_path / "log.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class Disk(Callback):
+        def on_step(self, trainer: Trainer) -> None:
+            if trainer.step == 5:
+                room = path.stat().st_size + 20
+                resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+            if trainer.step == 8:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    try:
+        make_trainer(
+            callbacks=(Disk(), JsonLinesLog(path)),
+            max_steps=10,
+            log_interval=1,
+            on_save_error="continue",
+        ).fit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    steps = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+    assert steps == [1, 2, 3, 4, 8, 9, 10]
 
 
 def test_evaluation_drops_nothing_and_modes_come_back() -> None:
