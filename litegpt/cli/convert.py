@@ -90,7 +90,9 @@ def _tokenizer_entries(source: Path, rows: int) -> dict[str, Any]:
 
 
 def _tokenizer_into(directory: Path, source: Path, entries: dict[str, Any]) -> bool:
-    """Writes the tokenizer beside the model; whether there was one."""
+    """Writes the tokenizer beside the model, in the place of another's; whether there was one."""
+    for name in _BESIDE:
+        (directory / name).unlink(missing_ok=True)
     if not source.is_file() and (source / FILE_NAME).is_file():
         for path in (source / name for name in _BESIDE):
             if path.is_file():

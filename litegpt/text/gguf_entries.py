@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from litegpt.text.char import CharTokenizer
 from litegpt.text.gguf_vocabulary import (
     CONTROL,
     ENDS,
@@ -23,18 +24,22 @@ def gguf_entries(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
     """What tokenizer_from_gguf makes the same tokenizer of; rows is the size of the model's table.
 
     Byte-level encodings that cut text in one of the ways of PRE_TOKENIZERS are written token by
-    token, as llama.cpp reads them; others, which GGUF has no keys for, as a tokenizer.json.
-    ValueError if the tokenizer has more tokens than rows.
+    token, as llama.cpp reads them; others, which GGUF has no keys for, as a tokenizer.json, and
+    characters in both ways. ValueError if the tokenizer has more tokens than rows.
     """
     if tokenizer.vocab_size > rows:
         raise ValueError(f"the model has {rows} tokens, its tokenizer {tokenizer.vocab_size}")
     content = tokenizer.to_json()
     whole = {WHOLE: json.dumps(content, ensure_ascii=False)}
+    pads = [f"[PAD{i}]" for i in range(rows)]
+    if isinstance(tokenizer, CharTokenizer):
+        tokens = [*map(_escaped, tokenizer.characters), *pads[tokenizer.vocab_size :]]
+        return {"tokenizer.ggml.model": "rwkv", "tokenizer.ggml.tokens": tokens, **whole}
     pre = _pre_tokenizer(content)
     if pre is None:
         return {"tokenizer.ggml.model": "none", **whole}
     model, prefix, eos = content["model"], tokenizer.prefix, tokenizer.eos_ids
-    tokens, types = [f"[PAD{i}]" for i in range(rows)], np.full(rows, UNUSED, np.int32)
+    tokens, types = pads, np.full(rows, UNUSED, np.int32)
     for token, token_id in model["vocab"].items():
         tokens[token_id], types[token_id] = token, NORMAL
     for added in content["added_tokens"]:
@@ -56,6 +61,11 @@ def gguf_entries(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
     if tokenizer.chat_template is not None:
         found["tokenizer.chat_template"] = tokenizer.chat_template
     return found
+
+
+def _escaped(character: str) -> str:
+    """As vocabularies of the model rwkv are written, of which the longest token is taken."""
+    return {"\0": r"\x00", "\\": r"\\"}.get(character, character)
 
 
 def _pre_tokenizer(content: dict[str, Any]) -> str | None:

@@ -7,7 +7,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from litegpt.text.tokenizer_json import FILE_NAME, read_tokenizer_json, write_objects
+from litegpt.text.tokenizer_json import (
+    CONFIG_NAME,
+    FAST,
+    FILE_NAME,
+    read_tokenizer_json,
+    write_objects,
+)
 
 
 class Tokenizer(ABC):
@@ -57,8 +63,8 @@ class Tokenizer(ABC):
         return text.removeprefix(" ") if self.space_first else text
 
     def save(self, directory: str | Path) -> None:
-        """Writes directory/tokenizer.json, whole or not at all."""
-        write_objects(directory, {FILE_NAME: self.to_json()})
+        """Writes tokenizer.json and what makes transformers read it, whole or not at all."""
+        write_objects(directory, {FILE_NAME: self.to_json(), CONFIG_NAME: FAST})
 
     @classmethod
     def load(cls, directory: str | Path) -> Self:

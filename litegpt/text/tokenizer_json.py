@@ -12,6 +12,8 @@ from typing import Any
 
 FILE_NAME = "tokenizer.json"
 CONFIG_NAME = "tokenizer_config.json"  # what a model expects around the text
+# there: without it transformers takes the class that models of the kind have, and cuts text its way
+FAST = {"tokenizer_class": "PreTrainedTokenizerFast"}
 GENERATION_NAME = "generation_config.json"  # all ids that end a text
 EOS_IDS = "eos_token_id"  # there
 _LARGEST = 64 * 2**20  # bytes; the largest vocabularies in use take some 30 MB

@@ -12,6 +12,7 @@ from litegpt.text.tokenizer import Tokenizer, as_text, refuse_surrogate
 from litegpt.text.tokenizer_json import (
     CONFIG_NAME,
     EOS_IDS,
+    FAST,
     FILE_NAME,
     GENERATION_NAME,
     write_objects,
@@ -69,7 +70,7 @@ class VocabularyTokenizer(Tokenizer):
 
     def save(self, directory: str | Path) -> None:
         """Writes tokenizer.json and, as transformers reads them too, what is said beside it."""
-        config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        config: dict[str, Any] = dict(FAST)
         if self.eos_ids:
             config["eos_token"] = self.token_name(self.eos_ids[0])
         if len(self.prefix) == 1:

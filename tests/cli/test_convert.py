@@ -9,6 +9,7 @@ import pytest
 
 from litegpt import GPTModel
 from litegpt.formats import GgufFile
+from litegpt.text import BytePairTokenizer
 
 IDS = [1, 2, 3, 4]
 
@@ -48,6 +49,23 @@ def test_the_ids_that_end_a_text_come_along(litegpt: Callable, tmp_path: Path) -
     for made in ("copy", "back"):
         said = json.loads((tmp_path / made / "generation_config.json").read_text())
         assert said == {"eos_token_id": [0, 7, 9]}
+
+
+def test_the_tokenizer_of_an_earlier_model_goes(
+    litegpt: Callable, trained: Path, tmp_path: Path
+) -> None:
+    GPTModel(257, 8, 1, 2, 8, seed=0).save_pretrained(tmp_path / "there")
+    BytePairTokenizer.from_merges([], ["<end>"], eos_ids=[256]).save(tmp_path / "there")
+    (tmp_path / "there" / "chat_template.jinja").write_text("{{ messages }}")
+    GPTModel(5, 4, 1, 2, 4, seed=0).save_pretrained(tmp_path / "bare")
+    model = ["config.json", "model.safetensors"]
+    for source, names in (
+        (trained, [*model, "tokenizer.json", "tokenizer_config.json"]),
+        (tmp_path / "bare", model),
+    ):
+        done = litegpt("convert", source, tmp_path / "there")
+        assert done.returncode == 0, done.stderr
+        assert sorted(path.name for path in (tmp_path / "there").iterdir()) == names
 
 
 def test_fewer_bits(litegpt: Callable, trained: Path, tmp_path: Path) -> None:

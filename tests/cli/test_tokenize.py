@@ -46,7 +46,8 @@ def test_tokens_made_once_train_as_the_texts_do(litegpt, folder, small, tmp_path
     first, second = done.stdout.splitlines()
     assert first == f"passed over: a file that isn't text ({folder / 'picture.png'})"
     assert second.startswith("20 files: 1,170 tokens in 20 documents (")
-    assert sorted(os.listdir(tmp_path / "t")) == ["tokenizer.json", "tokens.safetensors"]
+    names = sorted(os.listdir(tmp_path / "t"))
+    assert names == ["tokenizer.json", "tokenizer_config.json", "tokens.safetensors"]
     file, tokenizer = (
         TokenFile(tmp_path / "t" / "tokens.safetensors"),
         load_tokenizer(tmp_path / "t"),

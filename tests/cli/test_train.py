@@ -13,7 +13,7 @@ import pytest
 from litegpt.models import GPTModel
 from litegpt.text import load_tokenizer
 
-MODEL = ["config.json", "model.safetensors", "tokenizer.json"]
+MODEL = ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
 FILES = sorted(["checkpoints", "log.jsonl", "samples.jsonl", "tokens.safetensors", *MODEL])
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from litegpt import GPTModel
+from litegpt import ByteTokenizer, CharTokenizer, GPTModel
+from litegpt.text import Tokenizer
 
 torch = pytest.importorskip("torch", reason="PyTorch isn't installed")
 transformers = pytest.importorskip("transformers", reason="transformers isn't installed")
@@ -118,3 +119,16 @@ def test_gpt2_124m(tmp_path: Path) -> None:
     whole = {"min_new_tokens": 64, "max_new_tokens": 64, "do_sample": False}
     wanted = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), **whole)
     assert model.generate(ids[:, :16], 64, temperature=0).tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("kind", [CharTokenizer, ByteTokenizer])
+def test_tokenizers_of_our_own(tmp_path: Path, kind: type[Tokenizer]) -> None:
+    """Beside a model of GPT-2's parts, whose own tokenizer transformers would take otherwise."""
+    text = "To be,  or\n\n not; née 🙂👩‍👩‍👧 we'll 12"
+    tokenizer = kind.from_text(text)
+    GPTModel(tokenizer.vocab_size, 8, 1, 1, 4, seed=0).save_pretrained(tmp_path)
+    tokenizer.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ids = tokenizer.encode(text).tolist()
+    assert len(theirs) == tokenizer.vocab_size and theirs(text)["input_ids"] == ids
+    assert theirs.decode(ids) == text

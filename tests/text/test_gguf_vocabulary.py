@@ -175,10 +175,22 @@ def test_a_tokenizer_is_written_as_it_is_read(tmp_path: Path, pre: str) -> None:
 
 
 def test_other_tokenizers_are_written_whole() -> None:
-    for tokenizer in (CharTokenizer.from_text(TEXT), tokenizer_from_gguf(_vocabulary())):
-        entries = gguf_entries(tokenizer, 300)
-        assert entries.keys() == {"tokenizer.ggml.model", "tokenizer.huggingface.json"}
-        assert tokenizer_from_gguf(entries).encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
+    tokenizer = tokenizer_from_gguf(_vocabulary())
+    entries = gguf_entries(tokenizer, 300)
+    assert entries.keys() == {"tokenizer.ggml.model", "tokenizer.huggingface.json"}
+    assert tokenizer_from_gguf(entries).encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
+
+
+@pytest.mark.parametrize("spare", [0, 3])
+def test_characters_are_written_for_llama_cpp_too(tmp_path: Path, spare: int) -> None:
+    text = EVERYTHING + "\\x41 \\n \0"
+    tokenizer = CharTokenizer.from_text(text)
+    ids = tokenizer.encode(text).tolist()
+    entries = gguf_entries(tokenizer, tokenizer.vocab_size + spare)
+    assert len(entries["tokenizer.ggml.tokens"]) == tokenizer.vocab_size + spare
+    made = tokenizer_from_gguf(entries)
+    assert isinstance(made, CharTokenizer) and made.encode(text).tolist() == ids
+    assert _llama_cpp(entries, tmp_path)(text) == ids
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model() -> None:
