@@ -105,7 +105,7 @@ def _checked(name: str, value: object) -> object:
             raise ValueError(f"{name} must be True or False, not {value!r}")
         return value
     if isinstance(default, float):
-        if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, Real) or not _is_finite(value):
             raise ValueError(f"{name} must be a finite number, not {value!r}")
         if value < 0 or (value == 0 and name == "rope_theta"):
             allowed = "positive" if name == "rope_theta" else "0 or more"
@@ -114,6 +114,13 @@ def _checked(name: str, value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be an integer from 1 on, not {value!r}")
     return int(value)
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return isfinite(value)
+    except OverflowError:  # an integer or a fraction beyond every float
+        return False
 
 
 _DEFAULTS = {field.name: field.default for field in fields(GPTConfig)}

@@ -119,14 +119,17 @@ class Module:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """`with module.evaluating():` is evaluation mode, then every part's mode as before."""
-        before = [(module, module.training) for module in self.modules()]
+        """`with module.evaluating():` is evaluation mode, then every part's mode as before.
+
+        Several may overlap in any order: each ends what it began.
+        """
+        training = [module for module in self.modules() if module.training]
         self.eval()
         try:
             yield
         finally:
-            for module, training in before:
-                module.training = training
+            for module in training:
+                module.training = True
 
     @property
     def nbytes(self) -> int:

@@ -142,6 +142,20 @@ def test_a_stream_that_is_left_leaves_the_model_as_it_was(model) -> None:
     assert model.head.packed is None
 
 
+@pytest.mark.parametrize("first", [1, 9, 30])
+def test_streams_side_by_side(model, first) -> None:
+    """Whichever ends first; each gives what it gives alone, and the mode comes back."""
+    prompts, alone = ([1, 2], [3]), []
+    for seed, prompt in enumerate(prompts):
+        alone.append(generate(model, prompt, 30, seed=seed)[0, len(prompt) :].tolist())
+    one, two = (stream(model, prompt, 30, seed=n) for n, prompt in enumerate(prompts))
+    got = [int(next(one)[0]) for _ in range(first)]
+    other = [int(next(two)[0]) for _ in range(3)]
+    assert got + [int(ids[0]) for ids in one] == alone[0]
+    assert other + [int(ids[0]) for ids in two] == alone[1]
+    assert all(module.training for module in model.modules())
+
+
 def test_stop_ids(model) -> None:
     free = generate(model, PROMPTS, 30, seed=4)[:, 3:]
     stops = [int(free[0, 5]), int(free[1, 9])]
