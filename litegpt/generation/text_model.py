@@ -10,7 +10,7 @@ import numpy as np
 
 from litegpt import models
 from litegpt.formats import ModelFormatError
-from litegpt.generation.arguments import check_integer, check_text, listed, refuse
+from litegpt.generation.arguments import check_integer, check_text, id_array, listed, refuse
 from litegpt.generation.decode import Completion, complete, stream
 from litegpt.generation.scoring import score_ids
 from litegpt.generation.stopping import StopStrings
@@ -38,7 +38,7 @@ class Score:
 
 
 class TextModel:
-    """A model and its tokenizer. Texts end where the tokenizer's eos_ids say, or a stop string.
+    """A model and its tokenizer. Texts end before the tokenizer's eos_ids, or a stop id or string.
 
     options are those of litegpt.generation.generate. ValueError if the tokenizer has ids that the
     model has not.
@@ -95,8 +95,11 @@ class TextModel:
         self, prompt: Prompt, *, stop: Sequence[str] = (), echo: bool = False, **options: Any
     ) -> Iterator[str]:
         """The text after a prompt (with echo, the prompt too) as it comes, by whole characters."""
-        ids, text = self.ids(prompt), _Text(self.tokenizer, _strings(stop))
-        tokens = stream(self.model, ids, **self._with_ends(options))
+        if (copies := options.get("num_return_sequences", 1)) != 1:
+            raise refuse("num_return_sequences", "1 where a text is streamed", copies)
+        ids, options = self.ids(prompt), self._with_ends(options)
+        text = _Text(self.tokenizer, _strings(stop), options["stop_ids"])
+        tokens = stream(self.model, ids, **options)
         return self._pieces(tokens, text, text.begin(ids), echo)
 
     def _pieces(
@@ -127,8 +130,10 @@ class TextModel:
         ids = [self.ids(prompt) for prompt in _several("prompts", prompts)]
         copies = options.get("num_return_sequences", 1)
         check_integer("num_return_sequences", copies, 1)
-        copies, strings = int(copies), _strings(stop)
-        texts = [_Text(self.tokenizer, strings) for _ in ids for _ in range(copies)]
+        copies, strings, options = int(copies), _strings(stop), self._with_ends(options)
+        texts = [
+            _Text(self.tokenizer, strings, options["stop_ids"]) for _ in ids for _ in range(copies)
+        ]
         pieces: list[list[str]] = [[] for _ in texts]
         for row, text in enumerate(texts):
             text.begin(ids[row // copies])
@@ -137,7 +142,7 @@ class TextModel:
             pieces[row].append(texts[row].feed(token_id))
             return texts[row].ended
 
-        rows = complete(self.model, ids, ended=ended, **self._with_ends(options))
+        rows = complete(self.model, ids, ended=ended, **options)
         return [
             TextCompletion("".join(pieces[row]) + texts[row].flush(), tokens)
             for row, tokens in enumerate(rows)
@@ -160,8 +165,8 @@ class TextModel:
 
     def _with_ends(self, options: dict[str, Any]) -> dict[str, Any]:
         """The options, with the tokenizer's eos_ids among stop_ids."""
-        own = listed("stop_ids", "ids", options.get("stop_ids", ()))
-        return options | {"stop_ids": (*own, *self.tokenizer.eos_ids)}
+        own = id_array("stop_ids", options.get("stop_ids", ()), self.model.vocab_size)
+        return options | {"stop_ids": (*own.tolist(), *self.tokenizer.eos_ids)}
 
 
 def _strings(stop: Sequence[str]) -> tuple[str, ...]:
@@ -188,9 +193,11 @@ def _naming(path: Path) -> Iterator[None]:
 class _Text:
     """The text of one row as its ids come, up to what ends it."""
 
-    def __init__(self, tokenizer: Tokenizer, strings: Sequence[str]) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, strings: Sequence[str], stop_ids: Sequence[int]
+    ) -> None:
         self._decoder, self._known = StreamDecoder(tokenizer), tokenizer.vocab_size
-        self._eos_ids = frozenset(tokenizer.eos_ids)
+        self._stop_ids = frozenset(stop_ids)
         self._strings = StopStrings(strings)
         self.ended = False
 
@@ -200,7 +207,7 @@ class _Text:
 
     def feed(self, token_id: int) -> str:
         """What this id adds; nothing if it ends the text, or stands for nothing."""
-        if token_id in self._eos_ids or token_id >= self._known:
+        if token_id in self._stop_ids or token_id >= self._known:
             return ""
         piece = self._strings.feed(self._decoder.feed(token_id))
         self.ended = self._strings.found

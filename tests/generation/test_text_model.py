@@ -57,7 +57,8 @@ def test_stop_strings_end_a_text_across_tokens(texts, backend, length) -> None:
     ("prompts", 3, "a list of texts, not 3"),
     ("a prompt", [[1, 2]], r"a text, bytes, or an array of ids, not \[1, 2\]"),
     ("num_return_sequences", 1.5, "an integer of 1 or more, not 1.5"),
-    ("stop_ids", 3, "a list of ids, not 3"),
+    ("stop_ids", 3, "a list of ids from 0 to 30, not 3"),
+    ("stop_ids", [[4]], r"ids from 0 to 30, not \[4\]"),
     ("stop", None, "a list of texts of one character or more, not None"),
     ("stop", b"ab", "texts of one character or more, not 97"),
 ])  # fmt: skip
@@ -70,10 +71,18 @@ def test_bad_arguments_are_named(texts, name, wrong, allowed) -> None:
             texts.score(prompts)
 
 
+def test_one_text_is_streamed(texts) -> None:
+    with pytest.raises(ValueError, match="num_return_sequences must be 1 where a text is streamed"):
+        texts.stream("to be", num_return_sequences=2)
+
+
 def test_stop_ids_may_come_from_an_iterator(texts) -> None:
     (plain,) = texts.complete(["to be"], seed=1, stop_ids=[4, 5, 6, 7])
     (same,) = texts.complete(["to be"], seed=1, stop_ids=iter([4, 5, 6, 7]))
     assert plain.tokens.reason == "stop" and plain.text == same.text
+    # what ends a text isn't in it, streamed or not
+    assert plain.text == texts.tokenizer.decode(plain.tokens.ids[:-1])
+    assert "".join(texts.stream("to be", seed=1, stop_ids=iter([4, 5, 6, 7]))) == plain.text
 
 
 def test_stop_strings_from_an_iterator_end_every_text(texts) -> None:
