@@ -245,10 +245,10 @@ class _Run:
 def _prompts(prompt_ids: Prompts) -> list[np.ndarray]:
     """The rows (P,), of whatever length each."""
     try:
-        ids = token_ids(prompt_ids)
+        ids = token_ids(prompt_ids, "prompt_ids")
     except ValueError:  # rows of unequal length
         try:
-            rows = [token_ids(row) for row in prompt_ids]  # type: ignore[union-attr]
+            rows = [token_ids(row, "prompt_ids") for row in prompt_ids]  # type: ignore[union-attr]
         except ValueError:  # rows of rows
             rows = []
         if not rows or any(row.ndim != 1 for row in rows):

@@ -2,9 +2,10 @@
 
 from dataclasses import InitVar, dataclass, fields
 from math import isfinite
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
+from litegpt.nn.arrays import check_size
 from litegpt.nn.attention import check_heads
 from litegpt.nn.dropout import check_dropout
 from litegpt.nn.mlp import ACTIVATIONS
@@ -111,9 +112,8 @@ def _checked(name: str, value: object) -> object:
             allowed = "positive" if name == "rope_theta" else "0 or more"
             raise ValueError(f"{name} must be {allowed}, not {value!r}")
         return float(value)
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} must be an integer from 1 on, not {value!r}")
-    return int(value)
+    check_size(name, value)
+    return int(value)  # type: ignore[call-overload]  # an integer
 
 
 def _is_finite(value: Real) -> bool:

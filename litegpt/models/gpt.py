@@ -87,7 +87,7 @@ class GPTModel(Module):
 
     def _rows(self, input_ids: ArrayLike) -> np.ndarray:
         """ids as (B, T); ValueError for other axes, for no position, for too many."""
-        ids = token_ids(input_ids)
+        ids = token_ids(input_ids, "input_ids")
         if ids.ndim == 1:
             ids = ids[None]
         if ids.ndim != 2 or ids.shape[1] == 0:
@@ -211,7 +211,7 @@ class GPTModel(Module):
 
     def _targets(self, target_ids: ArrayLike, ids: np.ndarray) -> np.ndarray:
         """Targets as (B * T,); ValueError unless their shape is that of the ids."""
-        targets = token_ids(target_ids)
+        targets = token_ids(target_ids, "target_ids")
         if targets.size != ids.size or targets.shape not in (ids.shape, ids.shape[1:]):
             raise ValueError(f"target_ids {targets.shape} must have input_ids' shape {ids.shape}")
         return targets.reshape(-1)

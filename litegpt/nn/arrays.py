@@ -1,6 +1,7 @@
 """What users hand in, as kernels take it: converted once, here, and nowhere below."""
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,12 @@ def token_ids(ids: ArrayLike, name: str = "ids") -> np.ndarray:
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, not {array.dtype}")
     return np.ascontiguousarray(array, IDS)
+
+
+def check_size(name: str, value: Any, least: int = 1) -> None:
+    """ValueError unless value is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise ValueError(f"{name} must be an integer from {least} on, not {value!r}")
 
 
 def check_fit(what: str, own: Mapping[str, Any], given: Mapping[str, Any], strict: bool) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.nn.arrays import floats
+from litegpt.nn.arrays import check_size, floats
 from litegpt.nn.cache import LayerCache
 from litegpt.nn.documents import Documents, Heads, attend_causally
 from litegpt.nn.dropout import Dropout
@@ -309,7 +309,10 @@ def _swapped(x: np.ndarray) -> np.ndarray:
 
 def check_heads(hidden_dim: int, num_heads: int, num_kv_heads: int) -> None:
     """ValueError unless heads share hidden_dim, and groups of heads share key/value heads."""
-    if num_heads < 1 or hidden_dim % num_heads:
+    check_size("hidden_dim", hidden_dim)
+    check_size("num_heads", num_heads)
+    check_size("num_kv_heads", num_kv_heads)
+    if hidden_dim % num_heads:
         raise ValueError(f"hidden_dim {hidden_dim} must be divisible by num_heads {num_heads}")
-    if num_kv_heads < 1 or num_heads % num_kv_heads:
+    if num_heads % num_kv_heads:
         raise ValueError(f"num_heads {num_heads} must be divisible by num_kv_heads {num_kv_heads}")

@@ -1,5 +1,7 @@
 """Dropout."""
 
+from numbers import Real
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -11,7 +13,7 @@ from litegpt.nn.random import Seed, draw_seed
 
 def check_dropout(p: float) -> float:
     """p as a float from 0 to 1 (what is above 1 drops everything, as 1 does)."""
-    if not p >= 0:
+    if isinstance(p, bool) or not isinstance(p, Real) or not p >= 0:
         raise ValueError(f"dropout must be a probability from 0 to 1, not {p!r}")
     return min(float(p), 1.0)
 

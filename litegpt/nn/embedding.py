@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.nn.arrays import token_ids
+from litegpt.nn.arrays import check_size, token_ids
 from litegpt.nn.frozen import FrozenParameter
 from litegpt.nn.module import Module
 from litegpt.nn.parameter import Parameter
@@ -22,6 +22,8 @@ class Embedding(Module):
     def __init__(
         self, vocab_size: int, embedding_dim: int, std: float = 0.02, seed: Seed = None
     ) -> None:
+        check_size("vocab_size", vocab_size)
+        check_size("embedding_dim", embedding_dim)
         self.weight: Parameter = Parameter(normal(seed, (vocab_size, embedding_dim), std))
 
     def forward(self, ids: ArrayLike) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from litegpt.nn.arrays import FLOAT, token_ids
+from litegpt.nn.arrays import FLOAT, check_size, token_ids
 
 FORBIDDEN = -1e9  # what the masks made here hold
 _FORBIDS = -1e8  # from here down a score counts as -inf
@@ -38,8 +38,7 @@ class PaddingMask(np.ndarray):
 
 def create_causal_mask(seq_len: int) -> np.ndarray:
     """(T, T) float32: 0 on and below the diagonal, -1e9 above it. A negative T: ValueError."""
-    if seq_len < 0:
-        raise ValueError(f"seq_len must be 0 or more, not {seq_len}")
+    check_size("seq_len", seq_len, 0)
     return np.triu(np.full((seq_len, seq_len), FORBIDDEN, np.float32), 1)
 
 
@@ -48,6 +47,7 @@ def create_padding_mask(seq_lengths: ArrayLike, max_len: int) -> np.ndarray:
 
     A length outside 0..max_len: ValueError; one that isn't an integer: TypeError.
     """
+    check_size("max_len", max_len, 0)
     lengths = token_ids(seq_lengths, "seq_lengths")
     if lengths.ndim != 1:
         raise ValueError(f"seq_lengths must have one axis, not shape {lengths.shape}")

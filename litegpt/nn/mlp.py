@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.nn.arrays import Backward
+from litegpt.nn.arrays import Backward, check_size
 from litegpt.nn.linear import Linear
 from litegpt.nn.module import Module
 from litegpt.nn.random import Seed, generator
@@ -34,6 +34,8 @@ class FeedForward(Module):
         output_std: float = 0.02,
         seed: Seed = None,
     ) -> None:
+        check_size("hidden_dim", hidden_dim)
+        check_size("ffn_dim", ffn_dim)
         if activation not in ACTIVATIONS:
             raise ValueError(
                 f"activation {activation!r} is unknown; allowed: {', '.join(ACTIVATIONS)}"

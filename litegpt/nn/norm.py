@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from litegpt import kernels
-from litegpt.nn.arrays import rows_of
+from litegpt.nn.arrays import check_size, rows_of
 from litegpt.nn.module import Module
 from litegpt.nn.parameter import Parameter
 from litegpt.nn.random import Seed
@@ -26,6 +26,7 @@ def _width(normalized_shape: int | tuple[int, ...] | list[int]) -> int:
                 f"not {normalized_shape}"
             )
         normalized_shape = normalized_shape[0]
+    check_size("normalized_shape", normalized_shape)
     return int(normalized_shape)
 
 

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from litegpt import kernels
+from litegpt.nn.arrays import check_size
 from litegpt.nn.module import Module
 from litegpt.nn.parameter import Parameter
 from litegpt.nn.random import Seed, normal
 
 
 def _first(table: np.ndarray, seq_len: int) -> np.ndarray:
-    if not 0 <= seq_len <= table.shape[0]:
+    check_size("seq_len", seq_len, 0)
+    if seq_len > table.shape[0]:
         raise ValueError(f"seq_len {seq_len} is outside 0 to max_seq_len {table.shape[0]}")
     return table[:seq_len]
 
@@ -28,6 +30,8 @@ class PositionalEncoding(Module):
     """
 
     def __init__(self, max_seq_len: int, embedding_dim: int) -> None:
+        check_size("max_seq_len", max_seq_len)
+        check_size("embedding_dim", embedding_dim)
         rates = 10000.0 ** (-np.arange(0, embedding_dim, 2) / embedding_dim)  # (ceil(C / 2),)
         angles = np.arange(max_seq_len)[:, None] * rates  # (T, ceil(C / 2))
         self.table = np.empty((max_seq_len, embedding_dim), np.float32)
@@ -60,6 +64,8 @@ class LearnedPositionalEncoding(Module):
     def __init__(
         self, max_seq_len: int, embedding_dim: int, std: float = 0.02, seed: Seed = None
     ) -> None:
+        check_size("max_seq_len", max_seq_len)
+        check_size("embedding_dim", embedding_dim)
         self.weight = Parameter(normal(seed, (max_seq_len, embedding_dim), std))
 
     def forward(self, seq_len: int) -> np.ndarray:

@@ -39,7 +39,6 @@ def test_numpy_numbers_become_plain_ones() -> None:
         ({"dropout": -0.1}, "dropout must be 0 or more, not -0.1"),
         ({"norm_eps": float("nan")}, "norm_eps must be a finite number"),
         ({"rope_theta": 0}, "rope_theta must be positive"),
-        ({"dropout": -0.1}, "dropout must be 0 or more, not -0.1"),
         ({"norm_eps": 10**400}, "norm_eps must be a finite number"),
         ({"init_std": "0.02"}, "init_std must be a finite number"),
         ({"norm": "batchnorm"}, "norm 'batchnorm' is unknown; allowed: layernorm, rmsnorm"),

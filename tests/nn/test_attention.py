@@ -155,7 +155,7 @@ def test_causal_mask() -> None:
     assert mask.shape == (5, 5) and mask.dtype == np.float32
     assert not np.tril(mask).any()
     assert (mask[np.triu_indices(5, 1)] < -1e8).all() and np.isfinite(mask).all()
-    with pytest.raises(ValueError, match="seq_len must be 0 or more, not -1"):
+    with pytest.raises(ValueError, match="seq_len must be an integer from 0 on, not -1"):
         create_causal_mask(-1)
 
 

@@ -1,6 +1,7 @@
 """The other layers as spec'd."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from litegpt.nn import (
     LearnedPositionalEncoding,
     Linear,
     Module,
+    MultiHeadAttention,
     PositionalEncoding,
     RMSNorm,
     TransformerBlock,
@@ -205,3 +207,24 @@ def test_a_block_takes_batches() -> None:
         block.eval()(_normal(3, 8), causal=True)
     with says:
         block.attention.weights(_normal(3, 8))
+
+
+@pytest.mark.parametrize(("make", "says"), [
+    (lambda: MultiHeadAttention(-8, 2), "hidden_dim must be an integer from 1 on, not -8"),
+    (lambda: MultiHeadAttention(8.0, 2), "hidden_dim must be an integer from 1 on, not 8.0"),
+    (lambda: MultiHeadAttention(8, True), "num_heads must be an integer from 1 on, not True"),
+    (lambda: FeedForward(0, 4), "hidden_dim must be an integer from 1 on, not 0"),
+    (lambda: FeedForward(4, 2.5), "ffn_dim must be an integer from 1 on, not 2.5"),
+    (lambda: FeedForward(4, 8, "0.1"), "dropout must be a probability from 0 to 1, not '0.1'"),
+    (lambda: Embedding(None, 4), "vocab_size must be an integer from 1 on, not None"),
+    (lambda: Embedding(4, -1), "embedding_dim must be an integer from 1 on, not -1"),
+    (lambda: PositionalEncoding(0, 4), "max_seq_len must be an integer from 1 on, not 0"),
+    (lambda: LearnedPositionalEncoding(4, "4"), "embedding_dim must be an integer from 1 on"),
+    (lambda: PositionalEncoding(9, 4)(1.5), "seq_len must be an integer from 0 on, not 1.5"),
+    (lambda: LayerNorm(0), "normalized_shape must be an integer from 1 on, not 0"),
+    (lambda: create_causal_mask(1.5), "seq_len must be an integer from 0 on, not 1.5"),
+    (lambda: create_padding_mask([], -1), "max_len must be an integer from 0 on, not -1"),
+])  # fmt: skip
+def test_sizes_that_make_no_sense(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        make()
