@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from litegpt.generation.arguments import check_integer
+from litegpt.generation.arguments import check_integer, refuse
 from litegpt.generation.prompt_cache import PromptCache
 from litegpt.generation.text_model import TextModel
 from litegpt.text.chat import ChatTemplate
@@ -35,6 +35,8 @@ class Chat:
         ValueError if the template or the tokenizer refuses the text, or if it is too long; then
         it counts as not said. So does a text whose answer nobody began to read.
         """
+        if not isinstance(text, str):
+            raise refuse("text", "a text", text)
         if self.messages and self.messages[-1]["role"] == "user":
             self.messages.pop()
         self.messages.append({"role": "user", "content": text})

@@ -57,6 +57,10 @@ def test_what_is_refused_counts_as_not_said(talker) -> None:
         chat.say("x" * 500)
     with pytest.raises(ValueError, match="temperature must be"):
         chat.say("hi", temperature=-1)
+    with pytest.raises(ValueError, match="max_new_tokens must be an integer of 0 or more, not 'x'"):
+        chat.say("hi", max_new_tokens="x")
+    with pytest.raises(ValueError, match="text must be a text, not None"):
+        chat.say(None)
     assert chat.messages == []
 
 
