@@ -21,13 +21,13 @@ _OVERFLOWS = ("slide", "halve", "error")
 class Reading:
     """How the text is read.
 
-    num_return_sequences  texts for each prompt, which is read once
-    use_cache             False: everything is computed anew for each token; the tokens are the same
-    cache                 a PromptCache: what the call before has read isn't read again
-    speculate             ids that are guessed from the text and checked in one pass (0: none)
-    on_overflow           past model.max_seq_len: "slide" goes on from the last max_seq_len tokens,
-                          "halve" drops the first half of them whenever they are full, which is
-                          much faster, "error" refuses, beforehand, what would not fit
+    - `num_return_sequences`: texts for each prompt, which is read once
+    - `use_cache`: if False everything is computed anew for each token; the tokens are the same
+    - `cache`: a PromptCache: what the call before has read isn't read again
+    - `speculate`: ids that are guessed from the text and checked in one pass (0: none)
+    - `on_overflow`: past model.max_seq_len: "slide" goes on from the last max_seq_len tokens,
+      "halve" drops the first half of them whenever they are full, which is much faster, "error"
+      refuses, beforehand, what would not fit
     """
 
     num_return_sequences: int = 1

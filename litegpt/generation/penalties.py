@@ -19,13 +19,13 @@ _LARGEST = 1e30  # with which float32 logits don't overflow
 class Penalties:
     """What is done to the logits, in this order; the defaults do nothing.
 
-    repetition_penalty    above 1: logits of ids that the text or the prompt holds are divided by
-                          it (negative ones multiplied; Keskar et al., 2019, arXiv:1909.05858)
-    presence_penalty      taken off the logits of ids that have been generated
-    frequency_penalty     taken off as often as they have been generated
-    logit_bias            id -> number added to its logit; -inf forbids it
-    no_repeat_ngram_size  n: no n ids in a row appear twice (0: they may)
-    processors            functions of (ids (T,), logits (V,)) that change the logits in place
+    - `repetition_penalty`: above 1, logits of ids that the text or the prompt holds are divided by
+      it (negative ones multiplied; Keskar et al., 2019, arXiv:1909.05858)
+    - `presence_penalty`: taken off the logits of ids that have been generated
+    - `frequency_penalty`: taken off as often as they have been generated
+    - `logit_bias`: id -> number added to its logit; -inf forbids it
+    - `no_repeat_ngram_size`: so many ids in a row never appear twice (0: they may)
+    - `processors`: functions of (ids (T,), logits (V,)) that change the logits in place
     """
 
     repetition_penalty: float = 1.0

@@ -11,11 +11,13 @@ from litegpt.generation.arguments import check_integer, is_number, listed, refus
 
 @dataclass(frozen=True)
 class Stopping:
-    """max_new_tokens   no row gets more
-    min_new_tokens   none of stop_ids is chosen before a row has so many new ones
-    stop_ids         a row ends with the first of them
-    max_time         seconds after which no further step begins; None: no limit
-    cancel           a function without arguments, asked after every step: true ends them all
+    """When rows end.
+
+    - `max_new_tokens`: no row gets more
+    - `min_new_tokens`: none of stop_ids is chosen before a row has so many new ones
+    - `stop_ids`: a row ends with the first of them
+    - `max_time`: seconds after which no further step begins; None: no limit
+    - `cancel`: a function without arguments, asked after every step: true ends them all
     """
 
     max_new_tokens: int = 50

@@ -22,23 +22,27 @@ ALLOWED = {
 class GPTConfig:
     """Sizes and parts of a GPTModel; anything that doesn't fit together is a ValueError.
 
-    num_layers      blocks
-    num_heads       query heads; hidden_dim must be divisible by it
-    num_kv_heads    key/value heads, num_heads if None; num_heads must be divisible by it
-    ffn_dim         hidden width of the feed-forward, 4 * hidden_dim if None
-    dropout         probability, in training only: of embeddings, attention weights, and what is
-                    added to the residual stream
-    norm            "layernorm" or "rmsnorm"
-    position        "learned", "sinusoidal" or "rotary"
-    activation      "gelu" (tanh form), "gelu_erf", "relu", or the gated "swiglu"
-    qkv_bias, output_bias, ffn_bias, norm_bias
-                    which layers have biases: attention's two projections, both layers of the
-                    feed-forward, layernorm (rmsnorm has none); `bias` sets all four at once
-    tie_embeddings  the head uses the token embedding's table
-    rope_theta      base of the rotary frequencies
-    rope_scaling    None, or {"rope_type": "linear", "dynamic" or "llama3", ...its numbers}: see
-                    litegpt.nn.position; max_seq_len counts the positions after scaling
-    init_std        standard deviation of the initial weights
+    - `vocab_size`: tokens, V
+    - `max_seq_len`: positions, T at most
+    - `num_layers`: blocks, L
+    - `hidden_dim`: width of the residual stream, C
+    - `num_heads`: query heads, H; hidden_dim must be divisible by it
+    - `num_kv_heads`: key/value heads, G; num_heads if None; num_heads must be divisible by it
+    - `ffn_dim`: hidden width of the feed-forward, F; 4 * hidden_dim if None
+    - `dropout`: probability, in training only: of embeddings, attention weights, and what is added
+      to the residual stream
+    - `norm`: "layernorm" or "rmsnorm"; `norm_eps` is added to the variance, or to the mean
+      square
+    - `position`: "learned", "sinusoidal" or "rotary"
+    - `activation`: "gelu" (tanh form), "gelu_erf", "relu", or the gated "swiglu"
+    - `qkv_bias`, `output_bias`, `ffn_bias`, `norm_bias`: which layers have biases: attention's two
+      projections, both layers of the feed-forward, layernorm (rmsnorm has none); `bias` sets all
+      four at once
+    - `tie_embeddings`: the head uses the token embedding's table
+    - `rope_theta`: base of the rotary frequencies
+    - `rope_scaling`: None, or {"rope_type": "linear", "dynamic" or "llama3", ...its numbers}: see
+      litegpt.nn.position; max_seq_len counts the positions after scaling
+    - `init_std`: standard deviation of the initial weights
     """
 
     vocab_size: int = 50257

@@ -1,6 +1,8 @@
 """The guide builds, and what it shows of the sources is there."""
 
+import importlib
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -33,6 +35,15 @@ def test_the_reference_has_every_public_name() -> None:
         assert set(module.__all__) - named == set()
         for name in module.__all__:
             assert getattr(module, name).__doc__, name
+
+
+def test_the_reference_runs_no_columns_together() -> None:
+    """Docstrings are Markdown there: rows of columns would become one paragraph."""
+    pages = "".join(page.read_text("utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    for module, name in re.findall(r"^::: (\S+)\.(\w+)$", pages, re.M):
+        text = inspect.getdoc(getattr(importlib.import_module(module), name)) or ""
+        assert not re.search(r"^\S.*\S {2,}\S", text, re.M), name
+        assert not re.search(r"^[^-\s].*\n- ", text, re.M), name  # a list begins after a blank line
 
 
 def test_twins_that_pages_show_are_whole() -> None:
