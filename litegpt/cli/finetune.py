@@ -12,11 +12,18 @@ import numpy as np
 from litegpt.cli.corpus import PATHS_HELP, add_data, described, find
 from litegpt.cli.errors import InputError, bad_values
 from litegpt.cli.generate import add_model, load_to_train
-from litegpt.cli.machine import in_bytes, memory_available
+from litegpt.cli.machine import in_bytes
 from litegpt.cli.output import say
 from litegpt.cli.progress import clock
 from litegpt.cli.settings import add_settings, settings
-from litegpt.cli.training_run import add_out, on_ranks, prepared, run_training
+from litegpt.cli.training_run import (
+    add_out,
+    check_fits,
+    memory_of,
+    on_ranks,
+    prepared,
+    run_training,
+)
 from litegpt.generation import TextModel
 from litegpt.models import GPTModel, LoRAConfig, add_lora, load_lora, save_lora
 from litegpt.training import (
@@ -28,7 +35,7 @@ from litegpt.training import (
     Trainer,
 )
 from litegpt.training.checkpoint import load_pretrained
-from litegpt.training.forecast import memory_of_run, seconds_of_batch
+from litegpt.training.forecast import seconds_of_batch
 
 _WINDOW = 512  # tokens, where the model sees more
 _RATES = {True: 5e-4, False: 3e-5}  # with LoRA, without: the highest learning rate
@@ -176,18 +183,13 @@ def _foretell(trainer: Trainer, data: DocumentWindows | PackedDocuments) -> None
         f"{data.rows:,} rows of {data.window} to train on; model: "
         f"{model.get_num_parameters():,} parameters, {trained:,} of them trained"
     )
-    needed = memory_of_run(model, data.window, config)
-    there = memory_available() + sum(p.nbytes for p in model.parameters())  # taken already
+    needed, there = memory_of(trainer, data.window)
     say(
         f"memory: {in_bytes(needed.total)} (weights {in_bytes(needed.weights)}, gradients "
         f"{in_bytes(needed.gradients)}, moments {in_bytes(needed.moments)}, activations "
         f"{in_bytes(needed.activations)}) of {in_bytes(there)}"
     )
-    if needed.total > there:
-        raise InputError(
-            f"the run takes {in_bytes(needed.total)} of memory, {in_bytes(there)} are there: a "
-            "smaller --batch-size (with --accumulate) or --max-seq-len, --recompute, or --lora"
-        )
+    check_fits(needed.total, there, " or --lora")
     batch = data.batch(config.batch_size, np.random.default_rng(0))
     seconds = seconds_of_batch(model, batch, config) * config.accumulate
     if config.max_time:

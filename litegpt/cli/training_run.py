@@ -10,9 +10,11 @@ from types import FrameType
 
 from litegpt.cli.corpus import Sources, batches
 from litegpt.cli.errors import InputError, bad_values, check_backend
+from litegpt.cli.machine import in_bytes, memory_available
 from litegpt.cli.output import discard_stdout, say
 from litegpt.cli.progress import clock, progress
 from litegpt.cli.run_directory import LOG, SAMPLES, claimed
+from litegpt.models.memory import TrainingMemory
 from litegpt.text import Tokenizer
 from litegpt.training import (
     Alone,
@@ -25,6 +27,7 @@ from litegpt.training import (
     Trainer,
     launched,
 )
+from litegpt.training.forecast import memory_of_run
 from litegpt.training.interrupt import SIGNALS
 
 
@@ -74,6 +77,21 @@ def prepared(
         with bad_values(sources.name, flags=arguments):
             data = batches(documents, sources.tokenizer, window, arguments)
         yield documents, data
+
+
+def memory_of(trainer: Trainer, window: int) -> tuple[TrainingMemory, int]:
+    """What the run takes, and how many bytes there are for it, the model's own among them."""
+    needed = memory_of_run(trainer.model, window, trainer.config)
+    return needed, memory_available() + sum(p.nbytes for p in trainer.model.parameters())
+
+
+def check_fits(needed: int, there: int, or_else: str = "") -> None:
+    """InputError if a run needs more bytes than there are; or_else: what would help, too."""
+    if needed > there:
+        raise InputError(
+            f"the run takes {in_bytes(needed)} of memory, {in_bytes(there)} are there: a "
+            f"smaller --batch-size (with --accumulate) or --max-seq-len, or --recompute{or_else}"
+        )
 
 
 def run_training(

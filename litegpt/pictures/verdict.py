@@ -36,7 +36,10 @@ _RISE, _RISE_SHARE = 0.01, 0.005  # validation that rises less, in nats or of it
 
 @_rule
 def course(run: Run) -> Finding | None:
-    """Whether validation fell to the end, levelled off, or rose again."""
+    """Whether validation fell to the end, levelled off, or rose again.
+
+    What never fell hasn't levelled off: see nothing_learned.
+    """
     steps, losses = run.evaluations
     if len(losses) < 3:
         return Finding("Too few evaluations to judge the course of the validation loss.")
@@ -57,6 +60,8 @@ def course(run: Run) -> Finding | None:
             f"more steps would help.",
             good=True,
         )
+    if nothing_learned(run):
+        return None
     return Finding(
         f"Validation levelled off at {best:.4f} (step {steps[lowest]:,.0f}): more steps of this "
         "kind wouldn't help.",

@@ -53,6 +53,7 @@ def test_nothing_learned() -> None:
     found = rules.nothing_learned(run)
     assert found.good is False
     assert f"{math.log(65):.4f}" in found.text and "4.1700" in found.text
+    assert rules.course(run) is None  # no word of a level that was reached
     assert rules.nothing_learned(make_run(FALLING, FALLING, model={"vocab_size": 65})) is None
     assert rules.nothing_learned(make_run([4.17] * 8, [4.17] * 8)) is None
     warming = make_run([4.17] * 8, [4.17] * 8, model={"vocab_size": 65},
