@@ -60,10 +60,14 @@ class TensorPlace:
 
 
 class Metadata(Mapping[str, Any]):
-    """Key -> str, int, float, bool, list of str, or an array of numbers; read when asked for."""
+    """Key -> str, int, float, bool, list of str, or an array of numbers; read when asked for.
+
+    `counts` says of lists and arrays how long they are, before they are read.
+    """
 
     def __init__(self) -> None:
         self._read: dict[str, Callable[[], Any]] = {}
+        self.counts: dict[str, int] = {}
 
     def add(self, key: str, read: Callable[[], Any]) -> None:
         self._read[key] = read
@@ -210,6 +214,7 @@ class GgufFile:
 
     def _array(self, key: str) -> None:
         kind, count = self._number("<I"), self._number("<Q")
+        self.metadata.counts[key] = count
         if kind == STRING:
             begin, ends = self._at, self._string_ends(key, count)
             self.metadata.add(key, lambda: self._texts(begin, ends, key))

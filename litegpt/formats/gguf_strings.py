@@ -30,18 +30,25 @@ def strings(data: mmap.mmap, begin: int, ends: np.ndarray) -> list[str]:
     """The strings that end there; UnicodeDecodeError if one isn't UTF-8."""
     if not ends.size:
         return []
-    content = np.frombuffer(data, np.uint8, int(ends[-1]) - begin, begin).copy()
-    sizes = np.concatenate([[0], ends[:-1] - begin])  # where they begin, (n,)
-    keep = np.ones(len(content), np.bool_)
-    for i in range(1, _SIZE.size):
-        keep[sizes + i] = False
-    content[sizes] = 0  # a NUL stands before each string
-    found = str(content[keep].data, "utf-8").split("\0")[1:]
+    found = _after_nuls(data, begin, ends).split("\0")
+    del found[0]
     if len(found) == len(ends):
         return found
     # A string holds a NUL of its own.
-    starts, stops = (sizes + _SIZE.size).tolist(), (ends - begin).tolist()
-    return [str(content[i:j].data, "utf-8") for i, j in zip(starts, stops, strict=True)]
+    starts = (begin + _SIZE.size, *(ends[:-1] + _SIZE.size).tolist())
+    return [data[i:j].decode() for i, j in zip(starts, ends.tolist(), strict=True)]
+
+
+def _after_nuls(data: mmap.mmap, begin: int, ends: np.ndarray) -> str:
+    """The strings, each after a NUL in the place of its size."""
+    content = np.frombuffer(data, np.uint8, int(ends[-1]) - begin, begin).copy()
+    sizes = np.concatenate([[0], ends[:-1] - begin])  # where they begin, (n,)
+    content[sizes] = 0
+    keep = np.ones(len(content), np.bool_)
+    for _ in range(1, _SIZE.size):
+        sizes += 1
+        keep[sizes] = False
+    return str(content[keep].data, "utf-8")
 
 
 def _ends_of_short(data: mmap.mmap, begin: int, count: int) -> np.ndarray | None:
@@ -52,10 +59,13 @@ def _ends_of_short(data: mmap.mmap, begin: int, count: int) -> np.ndarray | None
     """
     most = min(len(data) - begin, _USUAL * count, _AT_ONCE)
     content = np.frombuffer(data, np.uint8, most, begin)
-    found = [
-        _like_sizes(content[first : first + _PIECE + 7]) + first for first in range(0, most, _PIECE)
-    ]
-    sizes = np.concatenate([*found, np.empty(0, np.int64)])[:count]
+    found, missing = [np.empty(0, np.int64)], count
+    for first in range(0, most, _PIECE):
+        if missing <= 0:  # else a file of zeros would have eight times too many
+            break
+        found.append(_like_sizes(content[first : first + _PIECE + 7]) + first)
+        missing -= len(found[-1])
+    sizes = np.concatenate(found)[:count]
     ends = sizes + _SIZE.size + content[sizes]
     if len(sizes) != count or sizes[:1].any() or not np.array_equal(sizes[1:], ends[:-1]):
         return None

@@ -20,7 +20,9 @@ _TYPES: dict[str, np.dtype[Any]] = {  # those that are read; NumPy has no bfloat
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
 }
-_LONGEST_HEADER = 1 << 22  # bytes; the largest models' have some 100,000
+_LONGEST_HEADER = (
+    1 << 21
+)  # bytes, which take up to 30 times as many; the largest models' are 100,000
 _SHARD = re.compile(r"[^/\\\0]+\.safetensors")  # a name, and no path
 _LONGEST_NAME = 255  # bytes; of a file, where systems draw the line
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -86,10 +88,10 @@ class SafetensorsFile:
             if _LONGEST_HEADER < length <= path.stat().st_size:
                 raise ModelFormatError(f"{path}: a header of {length} bytes; this can't be one")
             try:
-                with safe_open(path, framework="numpy"):
-                    header = dict(parse_json(path, file.read(length)).fields)
+                safe_open(path, framework="numpy")  # and what it holds is gone before ours is made
             except (SafetensorError, OSError) as error:
                 raise ModelFormatError(f"{path}: not a whole safetensors file ({error})") from error
+            header = dict(parse_json(path, file.read(length)).fields)
             self._bytes: mmap.mmap = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self.metadata: Mapping[str, str] = header.pop("__metadata__", None) or {}
         self._types = types
@@ -138,15 +140,14 @@ class ShardedWeights:
                 or len(shard.encode(errors="surrogatepass")) > _LONGEST_NAME
             ):
                 raise fields.refuse(name, "the name of a .safetensors file in the same folder")
-            if shard not in files:
+            if shard not in files:  # and at once, lest many files of many tensors are opened
                 files[shard] = SafetensorsFile(index.parent / shard)
+                for other in files[shard].shapes:
+                    if fields.fields.get(other) != shard:
+                        raise ModelFormatError(f"{index}: {other} in {shard} isn't listed")
             if name not in files[shard].shapes:
                 raise ModelFormatError(f"{index}: {name} isn't in {shard}")
             self._file_of[name] = files[shard]
-        for file in files.values():
-            for name in file.shapes:
-                if self._file_of.get(name) is not file:
-                    raise ModelFormatError(f"{index}: {name} in {file.path.name} isn't listed")
         self.shapes: Shapes = {name: file.shapes[name] for name, file in self._file_of.items()}
         self.unread: Mapping[str, str] = {
             name: problem for file in files.values() for name, problem in file.unread.items()

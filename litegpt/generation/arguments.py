@@ -1,8 +1,7 @@
 """What is said of arguments that make no sense: their name, what is allowed, what was given."""
 
-import math
 from collections.abc import Iterable
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -22,16 +21,6 @@ def check_text(name: str, value: object) -> None:
     """ValueError unless value is a text, or a file's bytes."""
     if not isinstance(value, str | bytes):
         raise refuse(name, "a text or bytes", value)
-
-
-def is_number(value: object, least: float = -math.inf, most: float = math.inf) -> bool:
-    """Whether value is a finite real number within these limits."""
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
-    try:
-        return math.isfinite(value) and least <= float(value) <= most
-    except OverflowError:  # an integer or a fraction beyond every float
-        return False
 
 
 def listed(name: str, allowed: str, values: Iterable[Any]) -> list[Any]:

@@ -6,7 +6,8 @@ from numbers import Real
 
 import numpy as np
 
-from litegpt.generation.arguments import check_integer, id_array, is_number, listed, refuse
+from litegpt.generation.arguments import check_integer, id_array, listed, refuse
+from litegpt.nn.arrays import is_number
 
 # processor(ids, logits): a row's ids (T,) so far, prompt first, and the logits (V,) of what comes
 # next, which it changes in place.

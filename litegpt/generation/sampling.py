@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from litegpt.generation.arguments import check_integer, is_number, refuse
+from litegpt.generation.arguments import check_integer, refuse
+from litegpt.nn.arrays import is_number
 
 
 @dataclass(frozen=True)

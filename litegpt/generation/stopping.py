@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from litegpt.generation.arguments import check_integer, is_number, listed, refuse
+from litegpt.generation.arguments import check_integer, listed, refuse
+from litegpt.nn.arrays import is_number
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,9 @@
 """What a GPT is made of, by name."""
 
 from dataclasses import InitVar, dataclass, fields
-from math import isfinite
-from numbers import Real
 from typing import Any
 
-from litegpt.nn.arrays import check_size
+from litegpt.nn.arrays import check_size, is_number
 from litegpt.nn.attention import check_heads
 from litegpt.nn.dropout import check_dropout
 from litegpt.nn.mlp import ACTIVATIONS
@@ -110,7 +108,7 @@ def _checked(name: str, value: object) -> object:
             raise ValueError(f"{name} must be True or False, not {value!r}")
         return value
     if isinstance(default, float):
-        if isinstance(value, bool) or not isinstance(value, Real) or not _is_finite(value):
+        if not is_number(value):
             raise ValueError(f"{name} must be a finite number, not {value!r}")
         if value < 0 or (value == 0 and name == "rope_theta"):
             allowed = "positive" if name == "rope_theta" else "0 or more"
@@ -118,13 +116,6 @@ def _checked(name: str, value: object) -> object:
         return float(value)
     check_size(name, value)
     return int(value)  # type: ignore[call-overload]  # an integer
-
-
-def _is_finite(value: Real) -> bool:
-    try:
-        return isfinite(value)
-    except OverflowError:  # an integer or a fraction beyond every float
-        return False
 
 
 _DEFAULTS = {field.name: field.default for field in fields(GPTConfig)}

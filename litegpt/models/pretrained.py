@@ -44,6 +44,7 @@ ARCHITECTURES: dict[str, GgufFamily] = {
 _OWN = "litegpt"  # the object of our own fields
 OWN_ENTRY = "litegpt.config"  # and the metadata that has it as text
 _EMBEDDING = "token_embd.weight"
+_TOKENS = "tokenizer.ggml.tokens"
 
 
 def family_of(config: GPTConfig) -> Family:
@@ -93,7 +94,13 @@ def read_metadata(file: GgufFile) -> tuple[GgufFamily, GPTConfig]:
         if not isinstance(text, str):
             raise written.refuse(OWN_ENTRY, "a JSON object as text")
         own = parse_json(file.path, text)
-    return family, _config(family, gguf_options(family, file), own)
+    config = _config(family, gguf_options(family, file), own)
+    tokens = file.metadata.counts.get(_TOKENS, 0)
+    if tokens > config.vocab_size:  # before a list of that length is made
+        raise ModelFormatError(
+            f"{file.path}: {_TOKENS} has {tokens} tokens, {_EMBEDDING} {config.vocab_size}"
+        )
+    return family, config
 
 
 def gguf_options(family: GgufFamily, file: GgufContents) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """What users hand in, as kernels take it: converted once, here, and nowhere below."""
 
+import math
 from collections.abc import Callable, Mapping
-from numbers import Integral
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -26,6 +27,16 @@ def rows_of(width: int, x: ArrayLike, dtype: DTypeLike = FLOAT) -> np.ndarray:
     if x.shape[-1:] != (width,):
         raise ValueError(f"this layer takes (..., {width}), not {x.shape}")
     return x
+
+
+def is_number(value: object, least: float = -math.inf, most: float = math.inf) -> TypeGuard[float]:
+    """Whether value is a finite real number within these limits."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    try:
+        return math.isfinite(value) and least <= float(value) <= most
+    except OverflowError:  # an integer or a fraction beyond every float
+        return False
 
 
 def token_ids(ids: ArrayLike, name: str = "ids") -> np.ndarray:

@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from litegpt import kernels
-from litegpt.nn.arrays import check_size
+from litegpt.nn.arrays import check_size, is_number
 from litegpt.nn.module import Module
 from litegpt.nn.parameter import Parameter
 from litegpt.nn.random import Seed, normal
@@ -129,11 +128,7 @@ def check_rope_scaling(
     checked: dict[str, Any] = {"rope_type": kind}
     for name in ROPE_SCALINGS[kind]:
         value = scaling.get(name)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, Real)
-            or not 0 < float(value) < math.inf
-        ):
+        if not is_number(value, 0) or value == 0:
             raise ValueError(f"rope_scaling's {name} must be a positive number, not {value!r}")
         checked[name] = float(value)
     positions = checked.get("original_max_position_embeddings")

@@ -197,6 +197,12 @@ def test_all_tensors_that_do_not_fit_are_named_at_once(saved: Any) -> None:
         ("gpt2", {"litegpt": {"qkv_bias": 3}}, "qkv_bias must be True or False"),
         ("gpt2", {"litegpt": {"norm": "rmsnorm"}}, "litegpt asks for what the family has not"),
         ("gpt2", {"litegpt": [1]}, "litegpt must be an object"),
+        ("gpt2", {"litegpt": {"init_std": 10**400}}, "init_std must be a finite number, not 1000"),
+        (
+            "llama",
+            {"litegpt": {"rope_scaling": {"rope_type": "linear", "factor": 10**400}}},
+            "rope_scaling's factor must be a positive number, not 1000",
+        ),
         ("llama", {"hidden_act": "gelu"}, "hidden_act must be one of 'silu'"),
         ("llama", {"head_dim": 9}, "head_dim must be hidden_size 32 / num_attention_heads 4"),
         (

@@ -79,6 +79,18 @@ def test_what_a_sentencepiece_file_says_besides() -> None:
             tokenizer_from_gguf(_vocabulary(scores=scores))
 
 
+@pytest.mark.parametrize(("tokens", "says"), [
+    (["a" * 257], "257 characters in a token; at most 256 are read"),
+    ([f"{i:0250}" for i in range(17000)], "4250000 characters in all tokens; at most 4194304"),
+    ([c * i for c in "abcdefghijklmnopqrstuvwxyzABCDEFGHI" for i in range(1, 257)],
+     "more than 1048576 ways to make a token of two"),
+])  # fmt: skip
+def test_pieces_that_would_take_long(tokens: list[str], says: str) -> None:
+    metadata = {"tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": tokens}
+    with pytest.raises(ValueError, match=rf"tokenizer\.ggml\.tokens: {says}"):
+        tokenizer_from_gguf(metadata)
+
+
 def _llama_cpp(metadata: dict[str, Any], folder: Path) -> Any:
     """llama.cpp's tokenizer: text -> ids."""
     llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python isn't installed")
