@@ -7,6 +7,7 @@ from collections.abc import Callable
 from litegpt.training.config import TrainConfig
 
 _MEASURED_STEPS, _MEASURED_SHARE = 10, 0.02  # steps and time before the first plan
+_LATEST = 0.2  # of the time: where steps are so long, fewer of them will do for it
 _REMEMBERED = 100  # steps whose speed counts
 _TOLERANCE = 0.02  # of the time: a plan that misses the end by more is made again
 
@@ -50,7 +51,9 @@ class Pace:
         if left <= 0:
             return step
         one, evaluation = self._step, self._evaluation
-        if self._steps < _MEASURED_STEPS:
+        here = time.perf_counter() - self._started
+        late = planned is None and here >= _LATEST * (here + left)
+        if self._steps < (1 if late else _MEASURED_STEPS):
             return planned
         if planned is None and self.seconds < _MEASURED_SHARE * config.max_time:
             return None

@@ -77,6 +77,16 @@ def test_a_run_ends_on_time_and_its_schedule_with_it(seconds, make_run, monkeypa
     assert records[-1].lr == pytest.approx(1e-4, rel=0.2)
 
 
+def test_a_run_of_a_few_long_steps_ends_on_time_too(make_run, monkeypatch) -> None:
+    clock = Clock(monkeypatch, step=4.0)
+    trainer = make_run(max_time=30.0, min_learning_rate=1e-4, warmup_steps=0, **SLOW)
+    clock.watch(trainer)
+    records = trainer.fit()
+    assert 0.9 * 30 < clock.now <= 30 + 5
+    assert trainer.last_step == trainer.step == 7
+    assert records[-1].lr < 1e-3  # nearly the lowest
+
+
 def test_evaluations_may_take_longer_than_what_is_between_them(make_run, monkeypatch) -> None:
     clock = Clock(monkeypatch)
     trainer = make_run(max_time=400.0, **SLOW | {"eval_interval": 3})
