@@ -17,7 +17,7 @@ from litegpt.text.tokenizer_json import parse_object
 from litegpt.text.vocabulary import VocabularyTokenizer
 
 # token_type of llama.cpp's llama_token_type
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 _SPECIAL = (UNKNOWN, CONTROL)
 ENDS = ("eos", "eot", "eom")  # of a text, of a turn, of a message
 

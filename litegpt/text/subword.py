@@ -16,7 +16,7 @@ from litegpt.text.tokenizer import as_text
 from litegpt.text.vocabulary import END_OF_TEXT, VocabularyTokenizer
 
 _TRAINED_AT_ONCE = 1 << 20  # characters
-_BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def tokenizers_package(purpose: str = "a tokenizer that isn't of byte pairs") -> Any:
@@ -179,5 +179,5 @@ def _kinds(decoder: dict[str, Any]) -> set[str]:
 
 
 def _sentencepiece_piece(token: str) -> bytes:
-    byte = _BYTE_TOKEN.fullmatch(token)
+    byte = BYTE_TOKEN.fullmatch(token)
     return bytes.fromhex(byte[1]) if byte else token.replace(SPACE, " ").encode()

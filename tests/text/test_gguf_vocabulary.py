@@ -154,6 +154,7 @@ def test_ids_of_sentencepiece(data_dir: Path, tmp_path: Path) -> None:
     assert ours.encode(text).tolist() == made.encode(text)
     assert ours.decode(made.encode(text)) == text
     assert ours.encode(text).tolist() == _llama_cpp(metadata, tmp_path)(text)
+    assert ours.encode(text).tolist() == _llama_cpp(gguf_entries(ours, 600), tmp_path)(text)
 
 
 TEXT = "to be, or not to be? 1234 \n\n It's 5 o'clock — née 🙂 " * 9
@@ -186,8 +187,26 @@ def test_a_tokenizer_is_written_as_it_is_read(tmp_path: Path, pre: str) -> None:
     assert entries == metadata
 
 
+def test_pieces_are_written_as_they_are_read(tmp_path: Path) -> None:
+    """By SentencePiece's keys, from a tokenizer.json; the scores have the same order."""
+    metadata = _vocabulary(add_space_prefix=False)
+    metadata["tokenizer.chat_template"] = "{{ messages }}"
+    tokenizer_from_gguf(metadata).save(tmp_path)
+    entries = gguf_entries(load_tokenizer(tmp_path), 272)
+    scores, types = (entries.pop(f"tokenizer.ggml.{name}") for name in ("scores", "token_type"))
+    made = [259 + PIECES.index(token) for token in SCORES]
+    assert sorted(made, key=lambda i: -scores[i]) == made
+    assert types.tolist() == [*metadata["tokenizer.ggml.token_type"], *[5] * 3]
+    assert entries.pop("tokenizer.ggml.tokens")[:269] == metadata["tokenizer.ggml.tokens"]
+    rest = metadata.keys() - {f"tokenizer.ggml.{n}" for n in ("tokens", "scores", "token_type")}
+    added = {"tokenizer.ggml.add_bos_token": True, "tokenizer.ggml.unknown_token_id": 0}
+    assert entries == {name: metadata[name] for name in rest} | added
+
+
 def test_other_tokenizers_are_written_whole() -> None:
-    tokenizer = tokenizer_from_gguf(_vocabulary())
+    content = tokenizer_from_gguf(_vocabulary()).to_json()
+    content["model"]["merges"].pop()  # no scores make it so
+    tokenizer = SubwordTokenizer.from_json(content)
     entries = gguf_entries(tokenizer, 300)
     assert entries.keys() == {"tokenizer.ggml.model", "tokenizer.huggingface.json"}
     assert tokenizer_from_gguf(entries).encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
