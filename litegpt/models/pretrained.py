@@ -21,7 +21,7 @@ from litegpt.formats import (
     refuse_pickle,
     write_checkpoint,
 )
-from litegpt.kernels.reference.weight_formats import weight_format
+from litegpt.kernels.reference.weight_formats import FORMATS
 from litegpt.models import bigcode, gpt2, gpt2_gguf, hub, llama, llama_gguf
 from litegpt.models.config import GPTConfig
 from litegpt.models.family import Family, GgufContents, GgufFamily, NamedWeights, write_tensors
@@ -175,8 +175,8 @@ def load_gguf(
 
 def _check_dtype(dtype: str | None) -> None:
     """ValueError unless there is such a format: before anything is read."""
-    if dtype is not None:
-        weight_format(dtype)
+    if dtype is not None and dtype not in FORMATS:
+        raise ValueError(f"dtype {dtype!r} is unknown; allowed: {', '.join(FORMATS)}")
 
 
 def _empty(make: "type[GPTModel]", config: GPTConfig) -> "GPTModel":

@@ -292,7 +292,7 @@ def test_another_dtype(make_model: Any, tmp_path: Path, dtype: str) -> None:
         else:
             wanted = GPTModel.from_pretrained(source, "float32").quantize(dtype)
         np.testing.assert_array_equal(loaded(ids), wanted(ids))
-    with pytest.raises(ValueError, match="format 'int3' is unknown; allowed: float32"):
+    with pytest.raises(ValueError, match="dtype 'int3' is unknown; allowed: float32"):
         GPTModel.from_pretrained(path, "int3")
 
 

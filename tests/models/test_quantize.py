@@ -161,7 +161,7 @@ def test_from_pretrained_in_a_format(
 
 
 def test_an_unknown_dtype_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"format 'int8' is unknown; allowed: float32, .*q5, q4"):
+    with pytest.raises(ValueError, match=r"dtype 'int8' is unknown; allowed: float32, .*q5, q4"):
         GPTModel.from_pretrained(tmp_path / "absent", dtype="int8")
 
 
