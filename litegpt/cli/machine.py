@@ -17,7 +17,10 @@ def memory_available(
     try:
         limit = int((cgroup / "memory.max").read_text())
         used = int((cgroup / "memory.current").read_text())
-    except (OSError, ValueError):  # no group, or "max"
+        parts = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        # Files that were read count as used; the system drops them when memory is wanted.
+        used -= int(parts["active_file"]) + int(parts["inactive_file"])
+    except (OSError, ValueError, KeyError):  # no group, or "max"
         return free
     return max(0, min(free, limit - used))
 

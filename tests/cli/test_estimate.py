@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from litegpt import GPTModel
+from litegpt.cli.machine import memory_available
 from litegpt.models.gguf_export import save_gguf
 
 QUICK = ("--batch-size", 2, "--max-steps", 100)
@@ -75,3 +76,18 @@ def test_mistakes(litegpt: Callable, refused: Callable, model: Path) -> None:
         (("--max-seq-len", 33), ["--max-seq-len must be from 1 to the model's 32, not 33"]),
     ):
         refused(litegpt("estimate", model, *flags), named)
+
+
+def test_files_in_memory_are_no_memory_that_is_taken(tmp_path) -> None:
+    """In a control group of 4 GB they may fill nearly all of it."""
+    (tmp_path / "meminfo").write_text("MemTotal: 16000000 kB\nMemAvailable: 8000000 kB\n")
+    assert memory_available(tmp_path / "meminfo", tmp_path) == 8_000_000 * 1024
+    for name, content in {
+        "memory.max": "4000000000",
+        "memory.current": "3900000000",
+        "memory.stat": "anon 800000000\ninactive_file 2000000000\nactive_file 1000000000",
+    }.items():
+        (tmp_path / name).write_text(f"{content}\n")
+    assert memory_available(tmp_path / "meminfo", tmp_path) == 3_100_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_available(tmp_path / "meminfo", tmp_path) == 8_000_000 * 1024
