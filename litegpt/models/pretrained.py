@@ -43,6 +43,7 @@ ARCHITECTURES: dict[str, GgufFamily] = {
 
 _OWN = "litegpt"  # the object of our own fields
 OWN_ENTRY = "litegpt.config"  # and the metadata that has it as text
+_LONGEST_OWN = 1 << 16
 _EMBEDDING = "token_embd.weight"
 _TOKENS = "tokenizer.ggml.tokens"
 
@@ -91,8 +92,8 @@ def read_metadata(file: GgufFile) -> tuple[GgufFamily, GPTConfig]:
     own = JsonFields(file.path, {})
     if OWN_ENTRY in file.metadata:
         text = file.metadata[OWN_ENTRY]
-        if not isinstance(text, str):
-            raise written.refuse(OWN_ENTRY, "a JSON object as text")
+        if not isinstance(text, str) or len(text) > _LONGEST_OWN:
+            raise written.refuse(OWN_ENTRY, f"a JSON object as text, of up to {_LONGEST_OWN} bytes")
         own = parse_json(file.path, text)
     config = _config(family, gguf_options(family, file), own)
     tokens = file.metadata.counts.get(_TOKENS, 0)

@@ -275,6 +275,15 @@ def test_more_tokens_than_the_model_has(tmp_path: Path) -> None:
             read(path)
 
 
+def test_a_configuration_that_would_take_memory(tmp_path: Path) -> None:
+    """Brackets become lists, of twenty times their size."""
+    own = '{"a": [' + "[]," * 30_000 + "1]}"
+    metadata = {"general.architecture": "llama", "litegpt.config": own}
+    write_gguf(tmp_path / "model.gguf", metadata, {})
+    with pytest.raises(ModelFormatError, match=r"litegpt\.config must be .* up to 65536 bytes"):
+        GPTModel.from_pretrained(tmp_path / "model.gguf")
+
+
 CHILD = """
 import sys
 from litegpt.formats import ModelFormatError
