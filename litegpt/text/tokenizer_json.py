@@ -17,6 +17,7 @@ FAST = {"tokenizer_class": "PreTrainedTokenizerFast"}
 GENERATION_NAME = "generation_config.json"  # all ids that end a text
 EOS_IDS = "eos_token_id"  # there
 _LARGEST = 64 * 2**20  # bytes; the largest vocabularies in use take some 30 MB
+_MOST_LISTS, _MOST_VALUES = 1 << 20, 1 << 21  # those have 600,000 merges, and 1.5 million values
 
 _FRAME: dict[str, Any] = {
     "version": "1.0",
@@ -94,6 +95,13 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def parse_object(text: str | bytes, name: str) -> dict[str, Any]:
     """A JSON object from what stands at a place of that name; ValueError if it isn't one."""
+    written = text.encode(errors="replace") if isinstance(text, str) else text
+    for parts, most, what in (
+        (written.count(b"[") + written.count(b"{"), _MOST_LISTS, "lists and objects"),
+        (written.count(b","), _MOST_VALUES, "values"),
+    ):
+        if parts > most:  # before memory is taken for them
+            raise ValueError(f"{name}: more than {most} {what}, which no tokenizer has")
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:

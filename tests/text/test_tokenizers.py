@@ -138,6 +138,16 @@ def test_a_file_that_is_no_tokenizer(content: str, message: str, tmp_path) -> No
     assert "tokenizer.json" in str(raised.value)
 
 
+@pytest.mark.parametrize("part, count, message", [
+    ("[]", 2**20, "more than 1048576 lists and objects"),
+    ("1", 2**21 + 1, "more than 2097152 values"),
+])  # fmt: skip
+def test_a_file_that_would_take_memory(part: str, count: int, message: str, tmp_path) -> None:
+    (tmp_path / "tokenizer.json").write_text(f"[{f'{part},' * count}1]")
+    with pytest.raises(ValueError, match=rf"tokenizer\.json: {message}, which no tokenizer has"):
+        load_tokenizer(tmp_path)
+
+
 def test_a_tokenizer_that_does_more_than_ours_is_not_taken_for_ours(tmp_path) -> None:
     content = CharTokenizer("ab").to_json()
     for change in (
