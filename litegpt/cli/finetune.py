@@ -16,14 +16,7 @@ from litegpt.cli.machine import in_bytes
 from litegpt.cli.output import say
 from litegpt.cli.progress import clock
 from litegpt.cli.settings import add_settings, settings
-from litegpt.cli.training_run import (
-    add_out,
-    check_fits,
-    memory_of,
-    on_ranks,
-    prepared,
-    run_training,
-)
+from litegpt.cli.training_run import add_out, check_fits, on_ranks, prepared, run_training
 from litegpt.generation import TextModel
 from litegpt.models import GPTModel, LoRAConfig, add_lora, load_lora, save_lora
 from litegpt.training import (
@@ -183,13 +176,12 @@ def _foretell(trainer: Trainer, data: DocumentWindows | PackedDocuments) -> None
         f"{data.rows:,} rows of {data.window} to train on; model: "
         f"{model.get_num_parameters():,} parameters, {trained:,} of them trained"
     )
-    needed, there = memory_of(trainer, data.window)
+    needed, there = check_fits(trainer, data.window, " or --lora")
     say(
         f"memory: {in_bytes(needed.total)} (weights {in_bytes(needed.weights)}, gradients "
         f"{in_bytes(needed.gradients)}, moments {in_bytes(needed.moments)}, activations "
         f"{in_bytes(needed.activations)}) of {in_bytes(there)}"
     )
-    check_fits(needed.total, there, " or --lora")
     batch = data.batch(config.batch_size, np.random.default_rng(0))
     seconds = seconds_of_batch(model, batch, config) * config.accumulate
     if config.max_time:

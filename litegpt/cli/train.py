@@ -16,14 +16,7 @@ from litegpt.cli.corpus import (
 from litegpt.cli.errors import InputError, bad_values
 from litegpt.cli.output import say
 from litegpt.cli.settings import add_settings, settings
-from litegpt.cli.training_run import (
-    add_out,
-    check_fits,
-    memory_of,
-    on_ranks,
-    prepared,
-    run_training,
-)
+from litegpt.cli.training_run import add_out, check_fits, on_ranks, prepared, run_training
 from litegpt.models import GPTConfig, GPTModel
 from litegpt.training import Alone, Checkpoints, Trainer
 
@@ -87,8 +80,7 @@ def run(arguments: argparse.Namespace, team: Alone) -> int:
         kept = None if team.rank else checkpoints
         with bad_values(flags=arguments):
             trainer = Trainer(model, data, config, checkpoints=kept, ranks=team)
-        needed, there = memory_of(trainer, arguments.max_seq_len)
-        check_fits(needed.total, there)
+        check_fits(trainer, arguments.max_seq_len)
         together = f"; {team.size} ranks" if team.size > 1 else ""
         say(
             f"{described(sources, documents)}; "

@@ -79,19 +79,19 @@ def prepared(
         yield documents, data
 
 
-def memory_of(trainer: Trainer, window: int) -> tuple[TrainingMemory, int]:
-    """What the run takes, and how many bytes there are for it, the model's own among them."""
+def check_fits(trainer: Trainer, window: int, or_else: str = "") -> tuple[TrainingMemory, int]:
+    """What the run takes, and how many bytes there are for it, the model's own among them.
+
+    InputError if these are too few; or_else: what would help, too.
+    """
     needed = memory_of_run(trainer.model, window, trainer.config)
-    return needed, memory_available() + sum(p.nbytes for p in trainer.model.parameters())
-
-
-def check_fits(needed: int, there: int, or_else: str = "") -> None:
-    """InputError if a run needs more bytes than there are; or_else: what would help, too."""
-    if needed > there:
+    there = memory_available() + sum(p.nbytes for p in trainer.model.parameters())
+    if needed.total > there:
         raise InputError(
-            f"the run takes {in_bytes(needed)} of memory, {in_bytes(there)} are there: a "
+            f"the run takes {in_bytes(needed.total)} of memory, {in_bytes(there)} are there: a "
             f"smaller --batch-size (with --accumulate) or --max-seq-len, or --recompute{or_else}"
         )
+    return needed, there
 
 
 def run_training(

@@ -20,9 +20,8 @@ _TYPES: dict[str, np.dtype[Any]] = {  # those that are read; NumPy has no bfloat
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
 }
-_LONGEST_HEADER = (
-    1 << 21
-)  # bytes, which take up to 30 times as many; the largest models' are 100,000
+# bytes of a header, which take up to 30 times as many in memory; the largest models' are 100,000
+_LONGEST_HEADER = 1 << 21
 _SHARD = re.compile(r"[^/\\\0]+\.safetensors")  # a name, and no path
 _LONGEST_NAME = 255  # bytes; of a file, where systems draw the line
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
