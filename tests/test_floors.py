@@ -10,6 +10,7 @@ import litegpt.kernels
 
 PACKAGE = Path(litegpt.kernels.__file__).resolve().parents[1]
 FLOORS = {
+    "json_text": 1,
     "kernels": 1,
     "nn": 2,
     "formats": 2,

@@ -1,12 +1,12 @@
 """JSON files, read with a bound on their size, and their fields by type."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from litegpt import json_text
 from litegpt.formats.errors import ModelFormatError
 
 _LARGEST = 1 << 20  # bytes; a model's config.json has some two thousand
@@ -97,12 +97,10 @@ def parse_json(path: Path, text: bytes | str) -> JsonFields:
         return fields
 
     try:
-        fields = json.loads(text, object_pairs_hook=as_object)
-    except RecursionError:
-        raise ModelFormatError(f"{path}: nested too deeply") from None
+        fields = json_text.parse(text, object_pairs_hook=as_object)
     except ModelFormatError:
         raise
-    except ValueError as error:  # not JSON, or not UTF-8
+    except ValueError as error:  # not UTF-8, not JSON, or too deep
         raise ModelFormatError(f"{path}: not JSON ({error})") from error
     if not isinstance(fields, dict):
         raise ModelFormatError(f"{path}: must hold a JSON object, not {type(fields).__name__}")

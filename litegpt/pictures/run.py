@@ -1,6 +1,5 @@
 """What the directory of a training run tells: its log, its samples, its settings."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from litegpt import json_text
 from litegpt.formats import read_json
 
 LOG, SAMPLES = "log.jsonl", "samples.jsonl"
@@ -86,8 +86,8 @@ def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 return
             where = f"{path}: line {number}"
             try:
-                value = json.loads(line) if len(line) <= _LONGEST else None
-            except (ValueError, RecursionError):
+                value = json_text.parse(line) if len(line) <= _LONGEST else None
+            except ValueError:
                 value = None
             if not isinstance(value, dict):
                 raise ValueError(f"{where} isn't a JSON object")

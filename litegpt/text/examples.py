@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from litegpt import json_text
 from litegpt.text.chat import ChatTemplate
 from litegpt.text.tokenizer import Tokenizer
 
@@ -136,15 +137,13 @@ def file_lines(file: Any) -> Iterator[bytes]:
 def _parsed(line: bytes) -> Any:
     try:
         text = line.removeprefix(b"\xef\xbb\xbf").decode()  # a byte order mark
-        return json.loads(text.rstrip("\r\n"))
+        return json_text.parse(text.rstrip("\r\n"))
     except UnicodeDecodeError as error:
         wrong = line[error.start]
         raise ValueError(f"not UTF-8: byte 0x{wrong:02x} at offset {error.start}") from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg}, column {error.pos + 1}") from None
-    except ValueError as error:  # a number of more digits than Python reads
+    except ValueError as error:  # too deep, or a number of more digits than Python reads
         raise ValueError(f"not JSON ({error})") from None
 
 

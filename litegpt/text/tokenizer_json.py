@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from litegpt import json_text
+
 FILE_NAME = "tokenizer.json"
 CONFIG_NAME = "tokenizer_config.json"  # what a model expects around the text
 # there: without it transformers takes the class that models of the kind have, and cuts text its way
@@ -103,8 +105,8 @@ def parse_object(text: str | bytes, name: str) -> dict[str, Any]:
         if parts > most:  # before memory is taken for them
             raise ValueError(f"{name}: more than {most} {what}, which no tokenizer has")
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        content = json_text.parse(text)
+    except ValueError as error:
         raise ValueError(f"{name}: not JSON ({error})") from None
     if not isinstance(content, dict):
         raise ValueError(f"{name}: not a JSON object")

@@ -11,6 +11,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from litegpt import json_text
 from litegpt.text import Tokenizer
 
 if TYPE_CHECKING:
@@ -160,6 +161,6 @@ class Samples(JsonLines):
 def _step_of(line: bytes) -> float:
     """The step of a record, beyond all steps if the line is none."""
     try:
-        return int(json.loads(line)["step"])
+        return int(json_text.parse(line)["step"])
     except (ValueError, KeyError, TypeError):
         return inf
