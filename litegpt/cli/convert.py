@@ -86,7 +86,7 @@ def _tokenizer_entries(source: Path, rows: int) -> dict[str, Any]:
         return {key: metadata[key] for key in metadata if key.startswith("tokenizer.")}
     if not any((source / name).is_file() for name in (FILE_NAME, "vocab.json")):
         return {}
-    return gguf_entries(load_tokenizer(source), rows)
+    return gguf_entries(load_tokenizer(source, rows), rows)
 
 
 def _tokenizer_into(directory: Path, source: Path, entries: dict[str, Any]) -> bool:

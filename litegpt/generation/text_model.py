@@ -69,13 +69,15 @@ class TextModel:
             return made
         path = hub.local(Path(path))
         if not path.is_file():
-            return cls(GPTModel.from_pretrained(path, dtype), load_tokenizer(path))
+            model = GPTModel.from_pretrained(path, dtype)
+            return cls(model, load_tokenizer(path, model.vocab_size))
         file = pretrained.open_gguf(path)
+        rows = pretrained.read_metadata(file)[1].vocab_size
         tokenizers = []
 
         def read_vocabulary() -> None:
             with _naming(path):
-                tokenizers.append(tokenizer_from_gguf(file.metadata))
+                tokenizers.append(tokenizer_from_gguf(file.metadata, rows))
 
         model = pretrained.load_gguf(GPTModel, file, dtype, meanwhile=read_vocabulary)
         with _naming(path):

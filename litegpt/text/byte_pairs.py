@@ -87,9 +87,9 @@ class BytePairTokenizer(VocabularyTokenizer):
         return made.surrounded(learned.eos_ids, learned.chat_template)
 
     @classmethod
-    def from_vocab_and_merges(cls, vocab: Path, merges: Path) -> Self:
-        """GPT-2's pair of files, `vocab.json` and `merges.txt`."""
-        vocabulary = parse_object(read_bounded(vocab), str(vocab))
+    def from_vocab_and_merges(cls, vocab: Path, merges: Path, rows: int | None = None) -> Self:
+        """GPT-2's pair of files, `vocab.json` and `merges.txt`; rows: see load_tokenizer."""
+        vocabulary = parse_object(read_bounded(vocab), str(vocab), rows)
         end = vocabulary.get(END_OF_TEXT)
         try:
             lines = read_bounded(merges).decode().replace("\r\n", "\n").split("\n")

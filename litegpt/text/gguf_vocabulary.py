@@ -28,14 +28,14 @@ _BOS_FIRST = {"llama-bpe", "llama3"}
 WHOLE = "tokenizer.huggingface.json"
 
 
-def tokenizer_from_gguf(metadata: Mapping[str, Any]) -> Tokenizer:
+def tokenizer_from_gguf(metadata: Mapping[str, Any], rows: int | None = None) -> Tokenizer:
     """The tokenizer that the keys tokenizer.* describe (lists, integers, booleans, text).
 
     ValueError naming the key that is missing, contradicts another, or asks for what isn't
-    supported.
+    supported. rows: see load_tokenizer.
     """
     if text := _text(metadata, WHOLE):
-        return tokenizer_from_json(parse_object(text, WHOLE), WHOLE)
+        return tokenizer_from_json(parse_object(text, WHOLE, rows), WHOLE)
     kind = _text(metadata, "tokenizer.ggml.model")
     if kind not in _MAKERS:
         allowed = ", ".join(map(repr, _MAKERS))

@@ -25,19 +25,22 @@ _TEMPLATE_NAME = "chat_template.jinja"
 _VOCAB, _MERGES = "vocab.json", "merges.txt"
 
 
-def load_tokenizer(path: str | Path) -> Tokenizer:
+def load_tokenizer(path: str | Path, rows: int | None = None) -> Tokenizer:
     """The tokenizer in a directory or file.
 
     A directory holds tokenizer.json, or vocab.json and merges.txt as GPT-2 has them; the ids that
     end a text and the chat template are looked for in the files beside. A file is a tokenizer.json
     of any name, or one of the pair (..vocab.json, ..merges.txt). ValueError naming the file if it
     is of no kind that is supported; MissingExtraError if the package `tokenizers` is needed.
+
+    rows is the vocab_size of the model that it is for: then a file of far more tokens is refused
+    before memory is taken for them.
     """
     path = Path(path)
     if not path.is_dir():
-        return _from_file(path)
+        return _from_file(path, rows)
     pair = not (path / FILE_NAME).exists() and (path / _VOCAB).exists()
-    tokenizer = _from_file(path / (_VOCAB if pair else FILE_NAME))
+    tokenizer = _from_file(path / (_VOCAB if pair else FILE_NAME), rows)
     if isinstance(tokenizer, VocabularyTokenizer):
         surroundings = _end_ids(path, tokenizer), _chat_template(path)
         try:
@@ -47,15 +50,15 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     return tokenizer
 
 
-def _from_file(path: Path) -> Tokenizer:
+def _from_file(path: Path, rows: int | None) -> Tokenizer:
     for end, other in ((_VOCAB, _MERGES), (_MERGES, _VOCAB)):
         if path.name.endswith(end):
             beside = path.with_name(path.name.removesuffix(end) + other)
             vocab, merges = (path, beside) if end == _VOCAB else (beside, path)
             for needed in (vocab, merges):
                 needed.open("rb").close()  # an OSError that names it
-            return BytePairTokenizer.from_vocab_and_merges(vocab, merges)
-    return tokenizer_from_json(read_object(path), str(path))
+            return BytePairTokenizer.from_vocab_and_merges(vocab, merges, rows)
+    return tokenizer_from_json(read_object(path, rows), str(path))
 
 
 def tokenizer_from_json(content: dict[str, Any], name: str) -> Tokenizer:

@@ -20,6 +20,7 @@ GENERATION_NAME = "generation_config.json"  # all ids that end a text
 EOS_IDS = "eos_token_id"  # there
 _LARGEST = 64 * 2**20  # bytes; the largest vocabularies in use take some 30 MB
 _MOST_LISTS, _MOST_VALUES = 1 << 20, 1 << 21  # those have 600,000 merges, and 1.5 million values
+_VALUES_OF_A_TOKEN, _VALUES_BESIDE = 16, 1 << 16  # its id, a merge, as an added token properties
 
 _FRAME: dict[str, Any] = {
     "version": "1.0",
@@ -90,20 +91,26 @@ def read_tokenizer_json(directory: str | Path) -> dict[str, Any]:
     return read_object(Path(directory) / FILE_NAME)
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The content of a file; ValueError if it isn't a JSON object."""
-    return parse_object(read_bounded(path), str(path))
+def read_object(path: Path, rows: int | None = None) -> dict[str, Any]:
+    """The content of a file; ValueError if it isn't a JSON object. rows: see parse_object."""
+    return parse_object(read_bounded(path), str(path), rows)
 
 
-def parse_object(text: str | bytes, name: str) -> dict[str, Any]:
-    """A JSON object from what stands at a place of that name; ValueError if it isn't one."""
+def parse_object(text: str | bytes, name: str, rows: int | None = None) -> dict[str, Any]:
+    """A JSON object from what stands at a place of that name; ValueError if it isn't one.
+
+    rows: see load_tokenizer.
+    """
     written = text.encode(errors="replace") if isinstance(text, str) else text
+    lists, values = written.count(b"[") + written.count(b"{"), written.count(b",")
     for parts, most, what in (
-        (written.count(b"[") + written.count(b"{"), _MOST_LISTS, "lists and objects"),
-        (written.count(b","), _MOST_VALUES, "values"),
+        (lists, _MOST_LISTS, "lists and objects"),
+        (values, _MOST_VALUES, "values"),
     ):
         if parts > most:  # before memory is taken for them
             raise ValueError(f"{name}: more than {most} {what}, which no tokenizer has")
+    if rows is not None and values > _VALUES_OF_A_TOKEN * rows + _VALUES_BESIDE:
+        raise ValueError(f"{name}: {values} values, too many for a model of {rows} tokens")
     try:
         content = json_text.parse(text)
     except ValueError as error:
