@@ -62,7 +62,8 @@ def from_fields(fields: JsonFields) -> dict[str, Any]:
     qwen2 = fields.choice("model_type", {t: t == "qwen2" for t in MODEL_TYPES})
     attention_bias = fields.flag("attention_bias", False)
     positions = fields.integer("max_position_embeddings", 2048)
-    scaling = _rope_scaling(fields, positions)
+    rope = _rope(fields)
+    scaling = _rope_scaling(rope, positions)
     return {
         "vocab_size": fields.integer("vocab_size", 32000),
         "max_seq_len": _context(fields, positions, scaling),
@@ -75,7 +76,7 @@ def from_fields(fields: JsonFields) -> dict[str, Any]:
         "norm": "rmsnorm",
         "norm_eps": fields.number("rms_norm_eps", 1e-6),
         "position": "rotary",
-        "rope_theta": _rope_theta(fields),
+        "rope_theta": rope.number("rope_theta", fields.number("rope_theta", 10000.0)),
         "rope_scaling": scaling,
         "activation": "swiglu",
         "qkv_bias": attention_bias or qwen2,
@@ -86,29 +87,25 @@ def from_fields(fields: JsonFields) -> dict[str, Any]:
     }
 
 
-def _rope_theta(fields: JsonFields) -> float:
-    """The base: within what is said of rotary positions, as in newer files, or beside it."""
-    theta = fields.number("rope_theta", 10000.0)
-    for name in ("rope_scaling", "rope_parameters"):
-        theta = fields.section(name).number("rope_theta", theta)
-    return theta
+def _rope(fields: JsonFields) -> JsonFields:
+    """What is said of rotary positions: newer files have it under another name."""
+    older = fields.section("rope_scaling")
+    return older if older.fields else fields.section("rope_parameters")
 
 
-def _rope_scaling(fields: JsonFields, positions: int) -> dict[str, Any] | None:
-    """The first that says anything; in older files rope_type is called type.
+def _rope_scaling(section: JsonFields, positions: int) -> dict[str, Any] | None:
+    """In older files rope_type is called type.
 
     "dynamic" begins where max_position_embeddings end, whatever else is said.
     """
-    for name in ("rope_parameters", "rope_scaling"):
-        section = fields.section(name)
-        key = "rope_type" if "rope_type" in section.fields else "type"
-        numbers = section.choice(key, {"default": None, **ROPE_SCALINGS}, "default")
-        if numbers is not None:
-            dynamic = section.fields[key] == "dynamic"
-            known = {_ORIGINAL: positions} if dynamic else {}
-            scaling = {number: section.number(number) for number in numbers if number not in known}
-            return {"rope_type": section.fields[key], **scaling, **known}
-    return None
+    key = "rope_type" if "rope_type" in section.fields else "type"
+    numbers = section.choice(key, {"default": None, **ROPE_SCALINGS}, "default")
+    if numbers is None:
+        return None
+    dynamic = section.fields[key] == "dynamic"
+    known = {_ORIGINAL: positions} if dynamic else {}
+    scaling = {number: section.number(number) for number in numbers if number not in known}
+    return {"rope_type": section.fields[key], **scaling, **known}
 
 
 def _said(scaling: dict[str, Any] | None) -> dict[str, Any] | None:

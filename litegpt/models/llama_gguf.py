@@ -2,7 +2,7 @@
 
 In llama.cpp's names. Rotary positions of the architecture llama turn neighbours, where the family's
 own files, and ours, turn the two halves of a head: so the rows of q and k stand in another order.
-Frequencies scaled as in Llama 3 are a tensor of divisors, from which the numbers are recognised.
+Frequencies scaled as in Llama 3 are a tensor of divisors, of which the last is the factor.
 """
 
 import re
@@ -82,7 +82,7 @@ class _Llama:
             "norm_eps": number_as_written(fields, f"{at}.attention.layer_norm_rms_epsilon"),
             "position": "rotary",
             "rope_theta": theta,
-            "rope_scaling": self._scaling(file, fields, theta, width // heads),
+            "rope_scaling": self._scaling(file, fields, width // heads),
             "activation": "swiglu",
             "qkv_bias": "blk.0.attn_q.bias" in file.shapes,
             "output_bias": "blk.0.attn_output.bias" in file.shapes,
@@ -91,29 +91,25 @@ class _Llama:
         }
 
     def _scaling(
-        self, file: GgufContents, fields: JsonFields, theta: float, head_dim: int
+        self, file: GgufContents, fields: JsonFields, head_dim: int
     ) -> dict[str, Any] | None:
         at = f"{self.architecture}.rope.scaling"
         usual = "linear" if f"{at}.factor" in file.metadata else "none"  # in llama.cpp
         linear = fields.choice(f"{at}.type", {"none": False, "linear": True}, usual)
         if linear:
-            return {"rope_type": "linear", "factor": fields.number(f"{at}.factor")}
+            return {"rope_type": "linear", "factor": number_as_written(fields, f"{at}.factor")}
         if _FREQUENCIES not in file.shapes:
             return None
         if file.shapes[_FREQUENCIES] != (head_dim // 2,):
             raise ModelFormatError(
                 f"{file.path}: {_FREQUENCIES} must have shape ({head_dim // 2},)"
             )
-        divisors = file.read(_FREQUENCIES)
         context = fields.integer(f"{at}.original_context_length", _LLAMA3_CONTEXT)
-        scaling = {
+        return {
             **_LLAMA3,
-            "factor": float(divisors.max()),
+            "factor": float(file.read(_FREQUENCIES).max()),
             "original_max_position_embeddings": context,
         }
-        if not np.allclose(divisors, _divisors(theta, head_dim, scaling), rtol=1e-3, atol=0):
-            raise ModelFormatError(f"{file.path}: {_FREQUENCIES} isn't scaled as in Llama 3")
-        return scaling
 
     def tensors(self, config: GPTConfig) -> list[Tensor]:
         c, f, d = config.hidden_dim, config.ffn_dim, config.head_dim

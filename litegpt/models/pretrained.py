@@ -10,6 +10,8 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from litegpt.formats import (
     CONFIG,
     GgufFile,
@@ -31,8 +33,6 @@ from litegpt.nn.lora import LoRALinear
 from litegpt.nn.position import PositionalEncoding
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from litegpt.models.gpt import GPTModel
 
 _FAMILIES: tuple[Family, ...] = (gpt2, llama, bigcode)
@@ -96,6 +96,12 @@ def read_metadata(file: GgufFile) -> tuple[GgufFamily, GPTConfig]:
             raise written.refuse(OWN_ENTRY, f"a JSON object as text, of up to {_LONGEST_OWN} bytes")
         own = parse_json(file.path, text)
     config = _config(family, gguf_options(family, file), own)
+    for name, array in family.extra_tensors(config).items():
+        if name in file.shapes and not (
+            file.shapes[name] == array.shape
+            and np.allclose(file.read(name), array, rtol=1e-3, atol=0)
+        ):
+            raise ModelFormatError(f"{file.path}: {name} contradicts the configuration")
     tokens = file.metadata.counts.get(_TOKENS, 0)
     if tokens > config.vocab_size:  # before a list of that length is made
         raise ModelFormatError(
@@ -187,7 +193,7 @@ def _empty(make: "type[GPTModel]", config: GPTConfig) -> "GPTModel":
     return model
 
 
-def fixed_arrays(model: "GPTModel") -> "dict[str, np.ndarray]":
+def fixed_arrays(model: "GPTModel") -> dict[str, np.ndarray]:
     """The arrays that families keep as parameters, and this model doesn't."""
     position = model.position_encoding
     if isinstance(position, PositionalEncoding):

@@ -1,5 +1,6 @@
 """Models as GGUF files: written and read again, and what contradicts itself in them."""
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,20 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "sinusoidal": ("mixed", {"activation": "gelu"}),
     "llama": ("llama", {}),
     "biases": ("llama", {"qkv_bias": True, "output_bias": True, "bias": None}),
-    "linear": ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
+    "linear": ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 3.7}}),
     "dynamic": ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}),
     "llama3": ("llama", {"rope_scaling": LLAMA3, "rope_theta": 500000.0}),
     "llama3 of a short context": (
         "llama",
         {"rope_scaling": LLAMA3 | {"original_max_position_embeddings": 64}},
+    ),
+    "llama3 of other numbers": (
+        "llama",
+        {"rope_scaling": LLAMA3 | {"low_freq_factor": 0.5, "high_freq_factor": 1000.0}},
+    ),
+    "llama3 of one angle": (  # which keeps some of itself, so that none is divided by the factor
+        "llama",
+        {"num_heads": 16, "rope_scaling": LLAMA3 | {"original_max_position_embeddings": 16}},
     ),
     "tied": ("llama", {"tie_embeddings": True, "norm_eps": 1e-6}),
 }
@@ -173,6 +182,18 @@ def test_metadata_that_does_not_fit(
     save_gguf(make_model("llama"), tmp_path / "m.gguf", "float32")
     path = _rewritten(tmp_path / "m.gguf", **changes)
     with pytest.raises(ModelFormatError, match=rf"m\.gguf: .*({says})"):
+        GPTModel.from_pretrained(path)
+
+
+def test_angles_that_contradict_the_configuration(make_model: Any, tmp_path: Path) -> None:
+    """Divided otherwise than in Llama 3, or than our own configuration says."""
+    save_gguf(make_model("llama", rope_scaling=LLAMA3), tmp_path / "m.gguf", "float32")
+    for own in ({"rope_scaling": LLAMA3 | {"factor": 9.0}}, {"num_heads": 2, "num_kv_heads": 1}):
+        path = _rewritten(tmp_path / "m.gguf", **{"litegpt.config": json.dumps(own)})
+        with pytest.raises(ModelFormatError, match=r"rope_freqs\.weight contradicts the config"):
+            GPTModel.from_pretrained(path)
+    path = _rewritten(tmp_path / "m.gguf", **{"llama.rope.freq_base": 77.0})
+    with pytest.raises(ModelFormatError, match=r"rope_freqs\.weight contradicts the config"):
         GPTModel.from_pretrained(path)
 
 

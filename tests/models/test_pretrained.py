@@ -256,6 +256,11 @@ def test_rope_parameters_of_newer_files(saved: Any) -> None:
     scaling = {"rope_type": "linear", "factor": 2.0, "rope_theta": 7.0}
     _edit(directory, rope_parameters=None, rope_scaling=scaling)
     assert GPTModel.from_pretrained(directory).config.rope_theta == 7.0
+    other = {"rope_type": "dynamic", "factor": 3.0, "rope_theta": 9.0}
+    _edit(directory, rope_parameters=other)  # of both, transformers takes the older one
+    config = GPTModel.from_pretrained(directory).config
+    assert config.rope_scaling == {"rope_type": "linear", "factor": 2.0}
+    assert config.rope_theta == 7.0
 
 
 @pytest.mark.parametrize(
