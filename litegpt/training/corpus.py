@@ -18,6 +18,7 @@ from litegpt.text import Tokenizer
 from litegpt.text.byte import ByteTokenizer
 from litegpt.text.encoder import EncodedPiece, PieceEncoder
 from litegpt.text.sources import Piece, find_sources, of_lines, pieces
+from litegpt.training.interrupt import interrupts_deferred
 
 _WAITING = 4  # pieces per process that are under way, or done and not yet written
 _WORTH_A_PROCESS = 4 << 20  # bytes
@@ -189,12 +190,10 @@ def _work(piece: Piece) -> EncodedPiece:
 
 @contextmanager
 def _interrupts_not_inherited() -> Iterator[None]:
-    """Processes started here leave Ctrl-C to this one, which ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    """Processes started here leave Ctrl-C to this one, which ends them, after the block."""
+    with interrupts_deferred():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,10 +1,13 @@
 """Texts tokenised into a file: in order, by several processes, and again only when need be."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,8 +98,10 @@ def test_what_has_changed_is_noticed(texts: Path, tmp_path: Path, change: str) -
     out, tokenizer = tmp_path / "t", CharTokenizer("abcdefitx 0123456789:")
     first = tokenize([texts], tokenizer, out)
     before = first.fingerprint
-    if change == "source":  # of the same size
+    if change == "source":  # of the same size; a second later, as far as file systems tell times
         (texts / "0.txt").write_text((texts / "0.txt").read_text().replace("0", "9"))
+        later = (texts / "0.txt").stat().st_mtime_ns + 10**9
+        os.utime(texts / "0.txt", ns=(later, later))
     elif change == "tokenizer":
         tokenizer = CharTokenizer("abcdefitx 0123456789:!")
     elif change == "more":
@@ -153,6 +158,23 @@ def test_a_process_that_is_killed_is_said(
     assert os.listdir(tmp_path) == ["texts"]
 
 
+def test_ctrl_c_while_work_is_handed_out_is_not_lost(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ctrl_c: None
+) -> None:
+    """In just the moment in which a process may be started that isn't to hear of it."""
+    submit = ProcessPoolExecutor.submit
+
+    def interrupted(pool: ProcessPoolExecutor, *work: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return submit(pool, *work)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", interrupted)
+    monkeypatch.setattr(corpus, "_WORTH_A_PROCESS", 1)
+    with pytest.raises(KeyboardInterrupt):
+        tokenize([texts], ByteTokenizer(), tmp_path / "t", workers=2)
+    assert os.listdir(tmp_path) == ["texts"]
+
+
 KILLED = """
 import os, sys, time
 from pathlib import Path
@@ -189,13 +211,13 @@ def test_processes_end_with_the_one_that_started_them(texts: Path, tmp_path: Pat
         [sys.executable, tmp_path / "killed.py", tmp_path, texts, tmp_path / "t"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         env=os.environ | {"PYTHONPATH": os.pathsep.join([package, str(tmp_path)])},
     )
     assert done.returncode == -9, done.stderr
     children = done.stdout.split()
     assert len(children) >= 2
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while any(map(runs, children)):
         assert time.monotonic() < deadline, "still there"
         time.sleep(0.05)
