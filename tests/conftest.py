@@ -13,12 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from litegpt import kernels
 
-settings.register_profile("untimed", deadline=None)  # tests never time
-settings.load_profile("untimed")
+# Tests never time, nor do they fail by chance: examples are a function of the test.
+settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("repeatable")
 
 FORCED = os.environ.get("LITEGPT_BACKEND")
 ROOT = Path(__file__).resolve().parents[1]

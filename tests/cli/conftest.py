@@ -104,7 +104,7 @@ def terminal(start: Start) -> Callable[..., str]:
         with open(ours, "rb", buffering=0) as screen, contextlib.suppress(OSError):
             while piece := screen.read(4096):  # OSError: nobody holds the terminal any more
                 shown += piece
-        assert process.wait(60) == 0, shown.decode()
+        assert process.wait(120) == 0, shown.decode()
         return shown.decode()
 
     return run

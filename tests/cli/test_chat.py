@@ -36,7 +36,7 @@ def test_a_conversation_is_that_of_the_library(converse, talker) -> None:
     flags = ["--model", talker, "--seed", 4, "--max-new-tokens", 9, "--system", "Hm."]
     process = converse(*flags)
     lines = ["hi", "/reset", "hi", "more", "/system Rhyme.", "hi", "/what", "", "/quit", "never"]
-    stdout, stderr = process.communicate("\n".join(lines) + "\n", timeout=60)
+    stdout, stderr = process.communicate("\n".join(lines) + "\n", timeout=120)
     assert (process.returncode, stderr) == (0, "")
     options = {"max_new_tokens": 9, "seed": 4, "temperature": 0.8, "top_k": 50}
     model = TextModel.from_pretrained(talker)
@@ -55,7 +55,7 @@ def test_ctrl_c_ends_the_answer_and_not_the_conversation(converse, talker) -> No
     process.stdin.flush()
     assert process.stdout.read(10)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate("/reset\n/quit\n", timeout=60)
+    stdout, stderr = process.communicate("/reset\n/quit\n", timeout=120)
     assert (process.returncode, stderr) == (0, "")
     assert stdout.endswith("\n(forgotten)\n")
 
@@ -74,7 +74,7 @@ def test_a_text_that_is_too_long_ends_no_conversation_in_a_terminal(terminal, ta
 ])  # fmt: skip
 def test_bad_arguments_of_a_chat(converse, talker, flags, named) -> None:
     process = converse("--model", talker, *flags)
-    _, stderr = process.communicate("hi\n", timeout=60)
+    _, stderr = process.communicate("hi\n", timeout=120)
     assert process.returncode == 2
     assert stderr.startswith("litegpt: error: ")
     assert stderr.count("\n") == 1

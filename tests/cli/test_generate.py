@@ -92,7 +92,7 @@ def test_a_reader_that_goes_away(start, trained) -> None:
     process = start("generate", "--model", trained, "--max-new-tokens", 1000000)
     process.stdout.read(10)
     process.stdout.close()
-    assert process.wait(30) == 141
+    assert process.wait(120) == 141
     assert process.stderr.read() == ""
 
 
@@ -100,7 +100,7 @@ def test_ctrl_c(start, trained) -> None:
     process = start("generate", "--model", trained, "--max-new-tokens", 100000000)
     process.stdout.read(10)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert stderr == ""
     assert stdout.endswith("\n")

@@ -168,16 +168,18 @@ def test_a_bar_on_a_terminal(terminal, text_file, tmp_path) -> None:
 
 
 def test_ctrl_c_while_processes_tokenise_leaves_nothing(start, tmp_path) -> None:
-    """Large enough for two processes to be busy with; they go without a word."""
-    (tmp_path / "large.jsonl").write_text(
-        '{"text": "to be or not to be, "}\n'.replace("to", "to" * 40) * 100_000
-    )
+    """Two processes are busy with a file of many names; they go without a word."""
+    (tmp_path / "texts").mkdir()
+    first = tmp_path / "texts" / "0.jsonl"
+    first.write_text('{"text": "to be or not to be, "}\n'.replace("to", "to" * 40) * 20_000)
+    for number in range(1, 400):  # work for minutes, of which seconds are done
+        os.link(first, tmp_path / "texts" / f"{number}.jsonl")
     process = start(
-        "tokenize", tmp_path / "large.jsonl", "--out", tmp_path / "t", "--tokenizer", "byte",
+        "tokenize", tmp_path / "texts", "--out", tmp_path / "t", "--tokenizer", "byte",
         LITEGPT_NUM_THREADS="2",
     )  # fmt: skip
     partial = tmp_path / "t" / ".tokens.safetensors.partial"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not partial.exists() or partial.stat().st_size < 8192:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -186,6 +188,6 @@ def test_ctrl_c_while_processes_tokenise_leaves_nothing(start, tmp_path) -> None
     assert len(children) >= 2
     for pid in (*map(int, children), process.pid):  # as a terminal does
         os.kill(pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=120)
     assert (process.returncode, stderr) == (130, "")
     assert not (tmp_path / "t").exists()

@@ -108,10 +108,15 @@ with launched() as ranks:
         trained()
 
     def silent() -> object:
-        """The last rank says nothing any more at its first step."""
-        ranks.patience = 1.0
-        if ranks.rank == ranks.size - 1:
-            ranks.add_gradients = lambda: time.sleep(60)
+        """The last rank says nothing any more at its first step, for which the others wait."""
+        add_gradients = ranks.add_gradients
+
+        def impatient() -> None:
+            ranks.patience = 1.0
+            add_gradients()
+
+        last = ranks.rank == ranks.size - 1
+        ranks.add_gradients = (lambda: time.sleep(50)) if last else impatient
         trained()
 
     def threads() -> object:
