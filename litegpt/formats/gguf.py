@@ -185,7 +185,7 @@ class GgufFile:
         if length > _LONGEST_NAME:
             raise self._refuse(f"{what} {self._reading}: a name of {length} bytes")
         start = self._skip(length)
-        return self._text(start, length, what)
+        return self._text(start, length, f"{what} {self._reading}")
 
     def _text(self, start: int, length: int, field: str) -> str:
         try:

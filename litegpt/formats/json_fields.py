@@ -20,7 +20,7 @@ class JsonFields:
     A default stands for a field that is absent or null; without one the field is required.
     """
 
-    def __init__(self, path: Path, fields: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path | str, fields: Mapping[str, Any]) -> None:
         self.path, self.fields = path, fields
 
     def refuse(self, name: str, allowed: str) -> ModelFormatError:
@@ -86,8 +86,8 @@ def read_json(path: Path) -> JsonFields:
     return parse_json(path, text)
 
 
-def parse_json(path: Path, text: bytes | str) -> JsonFields:
-    """The object that a JSON text is; ModelFormatError naming the file that it came from."""
+def parse_json(path: Path | str, text: bytes | str) -> JsonFields:
+    """The object that a JSON text is; ModelFormatError naming where it came from."""
 
     def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         fields = dict(pairs)

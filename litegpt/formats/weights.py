@@ -61,7 +61,7 @@ def check_tensors(
         if name in ignored:
             continue
         if name not in known:
-            problems.append(f"unexpected {name}")
+            problems.append(f"unexpected {name or repr(name)}")
         elif shape != known[name]:
             problems.append(f"{name} has shape {shape}, not {known[name]}")
         elif name in weights.unread:

@@ -182,4 +182,5 @@ class NamedWeights:
 
 def number_as_written(fields: JsonFields, name: str) -> float:
     """A number kept as float32, as the shortest decimal that it comes from: 1e-5, not 9.99e-6."""
-    return float(str(np.float32(fields.number(name))))
+    with np.errstate(over="ignore"):  # infinity, which nothing allows
+        return float(str(np.float32(fields.number(name))))

@@ -94,7 +94,7 @@ def read_metadata(file: GgufFile) -> tuple[GgufFamily, GPTConfig]:
         text = file.metadata[OWN_ENTRY]
         if not isinstance(text, str) or len(text) > _LONGEST_OWN:
             raise written.refuse(OWN_ENTRY, f"a JSON object as text, of up to {_LONGEST_OWN} bytes")
-        own = parse_json(file.path, text)
+        own = JsonFields(file.path, parse_json(f"{file.path}: {OWN_ENTRY}", text).fields)
     config = _config(family, gguf_options(family, file), own)
     for name, array in family.extra_tensors(config).items():
         if name in file.shapes and not (

@@ -33,7 +33,9 @@ def _array(kind: int, count: int, items: bytes = b"") -> bytes:
     return struct.pack("<IQ", kind, count) + items
 
 
-def _info(name: str, shape: Any = (8,), kind: int = 0, offset: int = 0, axes: Any = None) -> bytes:
+def _info(
+    name: str | bytes, shape: Any = (8,), kind: int = 0, offset: int = 0, axes: Any = None
+) -> bytes:
     count = len(shape) if axes is None else axes
     return _text(name) + struct.pack(f"<I{len(shape)}QIQ", count, *shape, kind, offset)
 
@@ -64,7 +66,11 @@ HOSTILE = {
     "tensors that aren't there": (_file(counts=(60000, 0), data=0), "tensor : ends beyond"),
     "key beyond the file": (_file([_text(b"k", 5000)]), "metadata entry 0: ends beyond"),
     "key's length overflows": (_file([_text(b"k", MOST)]), f"a name of {MOST} bytes"),
-    "key isn't UTF-8": (_file([_text(b"\xff") + struct.pack("<II", U32, 1)]), "not UTF-8"),
+    "key isn't UTF-8": (
+        _file([_text(b"\xff") + struct.pack("<II", U32, 1)]),
+        "key of metadata entry 0",
+    ),
+    "name isn't UTF-8": (_file([], [_info(b"\xff")]), "name of tensor 0: not UTF-8"),
     "key twice": (_file([_entry("k", U32, bytes(4))] * 2), "k is there twice"),
     "unknown type of value": (_file([_entry("k", 13, bytes(8))]), "k: type 13 is unknown"),
     "text beyond the file": (_file([_entry("k", STRING, _text(b"", 999))]), "k: ends beyond"),

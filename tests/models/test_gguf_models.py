@@ -1,7 +1,9 @@
 """Models as GGUF files: written and read again, and what contradicts itself in them."""
 
 import json
+import math
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,11 @@ import numpy as np
 import pytest
 
 from litegpt import GPTModel
-from litegpt.formats import GgufFile, ModelFormatError
+from litegpt.formats import GgufFile, JsonFields, ModelFormatError
 from litegpt.formats.gguf_types import TYPE_NAMED, decode, encode
 from litegpt.formats.gguf_write import GgufTensor, write_gguf
 from litegpt.formats.quant import FORMATS
+from litegpt.models.family import number_as_written
 from litegpt.models.gguf_export import save_gguf
 from litegpt.models.pretrained import load_gguf, open_gguf
 from litegpt.nn.frozen import FrozenParameter
@@ -170,7 +173,8 @@ def test_a_factor_alone_is_linear(make_model: Any, tmp_path: Path) -> None:
         ({"llama.attention.head_count_kv": 3}, "num_heads 4 must be divisible by num_kv_heads 3"),
         ({"llama.rope.scaling.type": "yarn"}, "rope.scaling.type must be one of 'none', 'linear'"),
         ({"llama.rope.freq_base": float("nan")}, "rope.freq_base must be a finite number"),
-        ({"litegpt.config": "{"}, "not JSON"),
+        ({"litegpt.config": "{"}, "litegpt.config: not JSON"),
+        ({"litegpt.config": "[]"}, "litegpt.config: must hold a JSON object"),
         ({"litegpt.config": "[" * 9999}, "nested too deeply|not JSON"),
         ({"litegpt.config": 1}, "litegpt.config must be a JSON object as text"),
         ({"litegpt.config": '{"colour": 1}'}, "litegpt.colour is no field of GPTConfig"),
@@ -183,6 +187,13 @@ def test_metadata_that_does_not_fit(
     path = _rewritten(tmp_path / "m.gguf", **changes)
     with pytest.raises(ModelFormatError, match=rf"m\.gguf: .*({says})"):
         GPTModel.from_pretrained(path)
+
+
+def test_a_number_beyond_float32_warns_of_nothing() -> None:
+    """It is infinite, and the configuration refuses that by its name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert number_as_written(JsonFields(Path("m.gguf"), {"n": 1e300}), "n") == math.inf
 
 
 def test_angles_that_contradict_the_configuration(make_model: Any, tmp_path: Path) -> None:
