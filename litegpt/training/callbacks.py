@@ -159,8 +159,8 @@ class Samples(JsonLines):
 
 
 def _step_of(line: bytes) -> float:
-    """The step of a record, beyond all steps if the line is none."""
+    """The step of a record, beyond all steps if the line is none, or has no end."""
     try:
-        return int(json_text.parse(line)["step"])
+        return int(json_text.parse(line)["step"]) if line.endswith(b"\n") else inf
     except (ValueError, KeyError, TypeError):
         return inf

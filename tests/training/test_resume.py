@@ -54,6 +54,18 @@ def test_an_interrupt_before_a_step_is_settled(
     ]
 
 
+@pytest.mark.parametrize("lost", [1, 20])
+def test_a_line_of_the_log_without_its_end_is_left_out(lost, at, make_run, tmp_path) -> None:
+    log = tmp_path / "log.jsonl"
+    make_run(checkpoints=Checkpoints(tmp_path), callbacks=[JsonLinesLog(log), at(7)]).fit()
+    log.write_bytes(log.read_bytes()[:-lost])
+    again = make_run(checkpoints=Checkpoints(tmp_path), callbacks=[JsonLinesLog(log), at(9)])
+    again.resume()
+    again.fit()
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert steps == [3, 5, 9]
+
+
 def test_accumulated_steps_resume_too(at, make_run, everything, tmp_path) -> None:
     whole = make_run(accumulate=3, batch_size=2)
     whole.fit()
