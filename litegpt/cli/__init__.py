@@ -5,6 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import Any, NoReturn, TextIO
 
 BAD_INPUT = 2  # exit codes
@@ -126,5 +127,11 @@ def _warning(message: Warning | str, *where: object, **line: object) -> str:
 
 
 def _open(stream: TextIO | None) -> TextIO:
-    """The stream, or one that goes nowhere: a program may be started with stdout closed."""
+    """The stream, or one that goes nowhere: a program may be started with stdout closed.
+
+    What can't be written in its encoding (in a terminal of few characters; the name of a file that
+    isn't UTF-8) is replaced, unless it is escaped, as stderr does.
+    """
+    if isinstance(stream, TextIOWrapper) and stream.errors != "backslashreplace":
+        stream.reconfigure(errors="replace")
     return open(os.devnull, "w") if stream is None else stream

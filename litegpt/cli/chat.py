@@ -47,7 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
             seed=getattr(arguments, "seed", None),
             **sampling(arguments),
         )
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # in a terminal of few characters
     watched = sys.stdin is not None and sys.stdin.isatty()
     if watched:
         import readline  # noqa: F401  # gives input() its history and keys

@@ -62,7 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
             seed=getattr(arguments, "seed", None),
             **sampling(arguments),
         )
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # in a terminal of few characters
     try:
         with bad_values(str(arguments.model)):  # weights that give no probabilities
             for piece in pieces:

@@ -2,7 +2,6 @@
 
 import argparse
 import shutil
-import sys
 from typing import Any
 
 from litegpt.cli.errors import bad_values, check_backend
@@ -46,7 +45,6 @@ def run(arguments: argparse.Namespace) -> int:
     settings = sampling.kernel_arguments(len(logits))
     with bad_values(str(arguments.model)):
         found = NextToken.of(logits, *settings)
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # in a terminal of few characters
     prompt = one_line(arguments.prompt)
     say(f"after {prompt if len(prompt) <= _TAIL else '…' + prompt[-_TAIL:]}")
     for line in bars(found, model.tokenizer, arguments.rows, shutil.get_terminal_size().columns):

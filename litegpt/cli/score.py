@@ -1,7 +1,6 @@
 """`litegpt score`: how much each token of a text surprises a model."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,6 @@ def run(arguments: argparse.Namespace) -> int:
             raise ValueError("the text must have two tokens or more to be scored")
         found = Evaluation.of(model.tokenizer, score.ids[first:], score.logprobs[first:])
         pieces = surprises(model.tokenizer, score.ids, score.logprobs)
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # in a terminal of few characters
     if arguments.json:
         tokens = [{"text": piece.text, "bits": piece.bits} for piece in pieces]
         say_json(facts(found) | {"pieces": tokens})

@@ -135,10 +135,13 @@ def run_training(
         say(f"stopped at step {trainer.step}; {_kept(trainer, out)}")
         return 128 + (signalled or [signal.SIGTERM])[0]
     val_loss, best = trainer.records[-1].val_loss, trainer.state.best_loss
-    better = f" (best: {best:.4f})" if best != val_loss else ""
+    if best is None:
+        validation = "no validation loss: its windows hold nothing to learn"
+    else:
+        validation = f"validation loss {val_loss:.4f}"
+        validation += f" (best: {best:.4f})" if best != val_loss else ""
     say(
-        f"validation loss {val_loss:.4f}{better} after {clock(trainer.state.seconds)}; "
-        f"{trainer.ended}; {_kept(trainer, out)}"
+        f"{validation} after {clock(trainer.state.seconds)}; {trainer.ended}; {_kept(trainer, out)}"
     )
     say(f"try: litegpt generate {flags}")
     return 0

@@ -54,26 +54,26 @@ def find_sources(
     ValueError naming the path for a file that is empty, binary or none, and for folders and
     patterns without any text; OSError for what can't be read.
     """
-    found: dict[Path, Path] = {}  # by what it really is
-    passed_over: dict[Path, Path] = {}
+    found: dict[str, Path] = {}  # by what it really is
+    passed_over: dict[str, Path] = {}
     for path in map(Path, paths):
         if not path.is_dir() and (path.exists() or not glob.has_magic(str(path))):
             reason = _unfit(path, any_bytes)
             if reason:
                 raise ValueError(f"{path}: {reason}")
-            found.setdefault(path.resolve(), path)
+            found.setdefault(os.path.realpath(path), path)
             continue
         texts: list[Path] = []
         for file in _files_below(path, leave_out) if path.is_dir() else _matches(path, leave_out):
             if _unfit(file, any_bytes):
-                passed_over.setdefault(file.resolve(), file)
+                passed_over.setdefault(os.path.realpath(file), file)
             else:
                 texts.append(file)
         if not texts:
             what = "a directory without any text in it" if path.is_dir() else "matches no text"
             raise ValueError(f"{path}: {what}")
         for text in texts:
-            found.setdefault(text.resolve(), text)
+            found.setdefault(os.path.realpath(text), text)
     return list(found.values()), list(passed_over.values())
 
 

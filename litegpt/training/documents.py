@@ -113,11 +113,11 @@ def held_back(borders: np.ndarray) -> np.ndarray:
     """Which documents are for validation, (D,) booleans: about a tenth of the tokens, or none.
 
     Documents spread evenly over the corpus, as many as make up a tenth of the tokens; those that
-    are longer than that are never taken. If it comes to less than half a tenth (one text, a few
-    long ones), none is.
+    are longer than that are never taken, nor those of one token, which foretell nothing. If it
+    comes to less than half a tenth (one text, a few long ones), none is.
     """
     lengths, tenth = np.diff(borders), int(borders[-1]) // 10
-    short = np.flatnonzero((lengths > 0) & (lengths <= tenth))
+    short = np.flatnonzero((lengths > 1) & (lengths <= tenth))
     order = short[np.argsort(short.astype(np.uint64) * _SPREAD, kind="stable")]
     taken = order[: np.searchsorted(np.cumsum(lengths[order]), tenth, "right")]
     held = np.zeros(len(lengths), bool)

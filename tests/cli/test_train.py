@@ -66,6 +66,28 @@ def test_plain_lines_on_a_terminal_without_the_signs(terminal, text_file, small,
     assert "step 12  loss" in shown and "of 12" not in shown
 
 
+def test_a_name_that_the_output_can_not_hold(litegpt, small, tmp_path) -> None:
+    """One that isn't UTF-8, as Linux allows."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text("To be, or not to be\n" * 20)
+    (folder / os.fsdecode(b"\xff.bin")).write_bytes(bytes(9))
+    done = litegpt("train", folder, "--out", tmp_path / "m", *small, PYTHONIOENCODING="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"passed over: a file that isn't text ({folder}/?.bin)\n")
+
+
+def test_a_validation_that_holds_nothing_to_learn(litegpt, small, tmp_path) -> None:
+    """One window, in a long prompt."""
+    line = json.dumps({"prompt": "To be, or not to be? " * 9, "completion": "To be."})
+    (tmp_path / "rare.jsonl").write_text(f"{line}\n" * 30)
+    few = ["--no-pack", "--batch-size", 1, "--eval-steps", 1]
+    done = litegpt("train", tmp_path / "rare.jsonl", "--out", tmp_path / "m", *small, *few)
+    assert done.returncode == 0, done.stderr
+    assert "no validation loss: its windows hold nothing to learn after 0:0" in done.stdout
+    assert "model of step 12" in done.stdout
+
+
 def test_plain_lines_on_a_terminal_without_rich(terminal, text_file, small, tmp_path) -> None:
     (tmp_path / "rich.py").write_text("raise ImportError('not installed')\n")
     shown = terminal("train", text_file, "--out", tmp_path / "m", *small, PYTHONPATH=str(tmp_path))

@@ -38,6 +38,7 @@ def names(found: list[Path], folder: Path) -> list[str]:
 
 def test_a_folder_is_all_texts_in_it_by_name(folder: Path) -> None:
     (folder / "below" / "nowhere").symlink_to("absent")
+    (folder / "below" / "round").symlink_to("round")
     found, passed_over = find_sources([folder], leave_out=folder / "run")
     assert names(found, folder) == ["a.txt", "b.txt", "below/c.jsonl"]
     assert sorted(names(passed_over, folder)) == [
@@ -45,6 +46,7 @@ def test_a_folder_is_all_texts_in_it_by_name(folder: Path) -> None:
         "below/empty.txt",
         "below/nowhere",
         "below/picture.png",
+        "below/round",
     ]
     found, _ = find_sources([folder], any_bytes=True, leave_out=folder / "run")
     assert "below/picture.png" in names(found, folder)

@@ -48,6 +48,7 @@ def test_of_many_documents_whole_ones_are_kept_from_all_over() -> None:
     assert np.diff(places).max() < 40  # ten apart on average
     assert not held_back(np.array([0, 1000])).any()
     assert not held_back(np.array([0, 500, 1000])).any()
+    assert not held_back(np.r_[0, np.arange(1000, 1100)]).any()  # of one token, but for the first
     np.testing.assert_array_equal(held_back(np.array([0, 960, 980, 1000, 1020])), [0, 1, 1, 1])
 
 
