@@ -26,6 +26,7 @@ def command(*arguments: object) -> list[str]:
 def run(arguments: list[str], **changes: str) -> subprocess.CompletedProcess[str]:
     root = str(Path(kernels.__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": root, "PYTHONWARNINGS": "ignore"} | changes
+    environment.pop("LITEGPT_NUM_THREADS", None)  # which would be every rank's
     return subprocess.run(arguments, capture_output=True, text=True, timeout=120, env=environment)
 
 
