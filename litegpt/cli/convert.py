@@ -47,7 +47,7 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
     source, destination = Path(arguments.source), arguments.destination
-    to_gguf = destination.suffix == _GGUF
+    to_gguf = destination.name.lower().endswith(_GGUF)
     if arguments.dtype not in (None, "float32") and not to_gguf:
         raise InputError(f"--dtype {arguments.dtype} is for a DEST that ends in {_GGUF}")
     if to_gguf and not destination.parent.is_dir():

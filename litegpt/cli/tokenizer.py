@@ -27,7 +27,7 @@ def add_parser(verbs: Any) -> None:
     )
     train.add_argument("paths", metavar="PATH", nargs="+", help=PATHS_HELP)
     train.add_argument(
-        "--vocab-size", type=int, default=1024, metavar="N", help="tokens, 257 or more"
+        "--vocab-size", type=int, default=1024, metavar="N", help="tokens, from 257 to 524288"
     )
     train.add_argument(
         "--out",

@@ -126,12 +126,12 @@ def _files_below(folder: Path, leave_out: Path | None) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise error
 
-    left_out = leave_out.resolve() if leave_out else None
+    left_out = os.path.realpath(leave_out) if leave_out else None
     for where, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(".") and Path(where, name).resolve() != left_out
+            if not name.startswith(".") and os.path.realpath(Path(where, name)) != left_out
         )
         yield from (Path(where, name) for name in sorted(names) if not name.startswith("."))
 

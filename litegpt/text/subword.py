@@ -16,6 +16,7 @@ from litegpt.text.tokenizer import as_text
 from litegpt.text.vocabulary import END_OF_TEXT, VocabularyTokenizer
 
 _TRAINED_AT_ONCE = 1 << 20  # characters
+_MOST_TOKENS = 1 << 19  # learned; the package takes memory for all, and their file is to be read
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -73,11 +74,12 @@ class SubwordTokenizer(VocabularyTokenizer):
         """A byte-level byte-pair encoding (Sennrich et al., 2015, arXiv:1508.07909) of texts.
 
         The 256 bytes, merges of what stands side by side most often, and END_OF_TEXT: vocab_size
-        tokens, or fewer if the text has no more to merge. ValueError below 257.
+        tokens, or fewer if the text has no more to merge. ValueError below 257 or above 524288.
         """
-        if vocab_size < 257:
+        if not 257 <= vocab_size <= _MOST_TOKENS:
             raise ValueError(
-                f"vocab_size must be 257 (all bytes, and the end) or more, not {vocab_size}"
+                f"vocab_size must be from 257 (all bytes, and the end) to {_MOST_TOKENS}, "
+                f"not {vocab_size}"
             )
         package = tokenizers_package("learning byte pairs")
         backend = byte_level(package.models.BPE())

@@ -20,6 +20,11 @@ def test_there_and_back(litegpt: Callable, trained: Path, tmp_path: Path) -> Non
     assert done.returncode == 0 and "without" not in done.stdout, done.stderr
     done = litegpt("convert", tmp_path / "m.gguf", tmp_path / "back")
     assert done.returncode == 0 and "without" not in done.stdout, done.stderr
+    done = litegpt("convert", trained, tmp_path / "M.GGUF", "--dtype", "float32")
+    assert (
+        done.returncode == 0
+        and (tmp_path / "M.GGUF").read_bytes() == (tmp_path / "m.gguf").read_bytes()
+    )
     done = litegpt("convert", trained, tmp_path / "copy")
     assert done.returncode == 0 and "without" not in done.stdout, done.stderr
     wanted = GPTModel.from_pretrained(trained)

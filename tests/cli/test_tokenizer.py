@@ -53,7 +53,7 @@ def test_a_model_is_trained_and_read_with_it(litegpt, learned, text_file, small,
 
 
 @pytest.mark.parametrize("flags, named", [
-    (["--vocab-size", "256"], ["--vocab-size must be 257", "256"]),
+    (["--vocab-size", "256"], ["--vocab-size must be from 257", "256"]),
     (["--vocab-size", "x"], ["--vocab-size", "'x'"]),
 ])  # fmt: skip
 def test_bad_arguments(litegpt, text_file, tmp_path, refused, flags, named) -> None:

@@ -70,6 +70,7 @@ BAD: dict[str, tuple[str, str]] = {
     "empty": ("below/empty.txt", "empty; there is nothing to learn from"),
     "binary": ("below/picture.png", "a binary file, not a text"),
     "a folder of nothing": ("nothing", "a directory without any text"),
+    "a link to itself": ("round", "a link that leads nowhere"),
     "a pipe": ("pipe", "not a file that can be read twice"),
     "UTF-16": ("wide.txt", "it looks like UTF-16; save it as UTF-8"),
 }
@@ -80,6 +81,7 @@ def test_what_is_no_text_is_named(folder: Path, name: str) -> None:
     (folder / "nothing").mkdir()
     os.mkfifo(folder / "pipe")
     (folder / "wide.txt").write_text("wide", "utf-16")
+    (folder / "round").symlink_to("round")
     path, problem = BAD[name]
     with pytest.raises(ValueError) as raised:
         find_sources([folder / path])

@@ -146,8 +146,10 @@ def test_training_twice_gives_the_same(small) -> None:
 def test_training_stops_when_there_is_nothing_left_to_merge() -> None:
     tokenizer = SubwordTokenizer.from_text("abc", 5000)
     assert tokenizer.vocab_size == 259  # ab, abc
-    with pytest.raises(ValueError, match=r"vocab_size must be 257 .* or more, not 256"):
-        SubwordTokenizer.from_text("abc", 256)
+    for size in (-1, 256, 2**19 + 1, 10**9, 2**63, 10**26):  # the package ends the process at 10^9
+        with pytest.raises(ValueError, match=rf"from 257 \(.*\) to 524288, not {size}$"):
+            SubwordTokenizer.from_text("abc", size)
+    assert SubwordTokenizer.from_text("abc", 2**19).vocab_size == 259
 
 
 def test_save_and_load(small, tmp_path) -> None:
