@@ -237,6 +237,8 @@ class _Run:
         """A copy of the logits (B, V), changed by each row's processors."""
         logits = logits.copy()
         for row, processors in enumerate(self.processors):
+            if self.ending.ended[row]:  # what is chosen for it no longer counts, nor may fail
+                continue
             for process in processors:
                 process(batch.row(row), logits[row])
         return logits

@@ -60,6 +60,14 @@ def test_rows_end_where_their_single_runs_do(rotary, backend) -> None:
         np.testing.assert_array_equal(row, alone)
 
 
+def test_a_row_that_has_ended_asks_for_no_more_tokens(rotary, backend) -> None:
+    options = {"temperature": 0, "no_repeat_ngram_size": 1, "stop_ids": [30], "max_new_tokens": 20}
+    short, long = np.arange(30), np.array([4, 9])  # nothing but the end is left for the first
+    rows = generate(rotary, [short, long], **options)
+    assert rows[0].tolist() == [*range(31)]
+    np.testing.assert_array_equal(rows[1], generate(rotary, [long, long], **options)[0])
+
+
 def test_greedy_rows_are_the_argmax_of_forward(rotary, backend, by_hand) -> None:
     for prompt, row in zip(RAGGED, generate(rotary, RAGGED, 20, temperature=0), strict=True):
         assert row.tolist() == prompt + by_hand(rotary, prompt, 20)
