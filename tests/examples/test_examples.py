@@ -68,13 +68,11 @@ def test_example(name: str, tmp_path: Path) -> None:
 
 
 def test_a_real_model_answers(smollm2: Path, tmp_path: Path) -> None:
-    """Greedy, so that it says what it said before; the second answer knows the first question."""
+    """The second answer knows the first question; another rung may word it otherwise."""
     pytest.importorskip("jinja2", reason="jinja2 isn't installed")
     questions = ("What is the capital of France?", "Which river flows through it?")
     printed = _run("chat_smollm2", tmp_path, smollm2, *questions)
     assert re.match(r"97 MB of weights, opened in \d", printed)
-    _, *turns = printed.split("\n> ")
-    assert turns == [
-        "What is the capital of France?\nThe capital of France is Paris.\n",
-        "Which river flows through it?\nThe river that flows through Paris is the River Seine.\n",
-    ]
+    _, first, second = printed.split("\n> ")
+    assert first == f"{questions[0]}\nThe capital of France is Paris.\n"
+    assert re.fullmatch(rf"{re.escape(questions[1])}\nThe river .* Paris .* Seine\.\n", second)
