@@ -32,8 +32,8 @@ def gguf_entries(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
 
     Byte-level encodings that cut text in one of the ways of PRE_TOKENIZERS, and those of
     SentencePiece, are written token by token, as llama.cpp reads them; others, which GGUF has no
-    keys for, as a tokenizer.json, and characters in both ways. ValueError if the tokenizer has more
-    tokens than rows.
+    keys for, as a tokenizer.json; and in both ways characters, and what tokens don't say all of.
+    ValueError if the tokenizer has more tokens than rows.
     """
     if tokenizer.vocab_size > rows:
         raise ValueError(f"the model has {rows} tokens, its tokenizer {tokenizer.vocab_size}")
@@ -45,14 +45,30 @@ def gguf_entries(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
     if isinstance(tokenizer, VocabularyTokenizer) and content["model"].get("byte_fallback"):
         pieces = _pieces(tokenizer, content, rows)
         if pieces is not None:
-            return pieces
+            return pieces if _is_all(tokenizer, content) else {**pieces, **whole}
     pre = _pre_tokenizer(content)
     if pre is None:
-        return {"tokenizer.ggml.model": "none", **whole}
+        return {"tokenizer.ggml.model": "none", **_around(tokenizer), **whole}
     merges = [" ".join(pair) for pair in _pairs(content)]
     found = _listed(tokenizer, content, rows, model="gpt2", pre=pre, merges=merges)
     # without byte pairs, it would be read as such that have no merges
-    return found if isinstance(tokenizer, VocabularyTokenizer) else {**found, **whole}
+    exact = isinstance(tokenizer, VocabularyTokenizer) and _is_all(tokenizer, content)
+    return found if exact else {**found, **whole}
+
+
+def _is_all(tokenizer: Tokenizer, content: dict[str, Any]) -> bool:
+    """Whether tokens one by one are all that there is to say.
+
+    GGUF has no keys for more than one token before a text, nor for added tokens that are found in
+    other ways than as they are written.
+    """
+    return len(tokenizer.prefix) < 2 and not any(
+        token["single_word"]
+        or token["lstrip"]
+        or token["rstrip"]
+        or (token["normalized"] and content["normalizer"])
+        for token in content["added_tokens"]
+    )
 
 
 def _listed(
@@ -65,11 +81,16 @@ def _listed(
     for added in content["added_tokens"]:
         tokens[added["id"]] = added["content"]
         types[added["id"]] = CONTROL if added["special"] else USER_DEFINED
+    prefix = bool(tokenizer.prefix)
+    entries |= {"tokens": tokens, "token_type": types, "add_bos_token": prefix}
+    return {f"tokenizer.ggml.{k}": v for k, v in entries.items()} | _around(tokenizer)
+
+
+def _around(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The entries of what stands around a text: named ids, and the chat template."""
     prefix, eos = tokenizer.prefix, tokenizer.eos_ids
-    entries |= {"tokens": tokens, "token_type": types, "add_bos_token": bool(prefix)}
     named = zip(("bos", *ENDS), (prefix[:1], eos[:1], eos[1:2], eos[2:3]), strict=True)
-    entries |= {f"{name}_token_id": ids[0] for name, ids in named if ids}
-    found = {f"tokenizer.ggml.{name}": value for name, value in entries.items()}
+    found: dict[str, Any] = {f"tokenizer.ggml.{name}_token_id": i[0] for name, i in named if i}
     if isinstance(tokenizer, VocabularyTokenizer) and tokenizer.chat_template is not None:
         found["tokenizer.chat_template"] = tokenizer.chat_template
     return found

@@ -35,7 +35,10 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any], rows: int | None = None) ->
     supported. rows: see load_tokenizer.
     """
     if text := _text(metadata, WHOLE):
-        return tokenizer_from_json(parse_object(text, WHOLE, rows), WHOLE)
+        tokenizer = tokenizer_from_json(parse_object(text, WHOLE, rows), WHOLE)
+        if isinstance(tokenizer, VocabularyTokenizer):
+            return _surrounded(tokenizer, metadata)
+        return tokenizer
     kind = _text(metadata, "tokenizer.ggml.model")
     if kind not in _MAKERS:
         allowed = ", ".join(map(repr, _MAKERS))
@@ -67,13 +70,17 @@ def _from_tokens(metadata: Mapping[str, Any], make: Any) -> VocabularyTokenizer:
     types = _numbers(metadata, "tokenizer.ggml.token_type", len(tokens), NORMAL)
     added = np.flatnonzero(np.isin(types, (*_SPECIAL, USER_DEFINED)))
     controls = {tokens[i]: int(types[i]) in _SPECIAL for i in added}
+    return _surrounded(make(metadata, vocabulary, types, controls), metadata)
+
+
+def _surrounded(tokenizer: VocabularyTokenizer, metadata: Mapping[str, Any]) -> VocabularyTokenizer:
+    """With the ids that end a text, and the chat template."""
     ends = [
-        _token_id(metadata, key, len(tokens))
+        _token_id(metadata, key, tokenizer.vocab_size)
         for key in (f"tokenizer.ggml.{name}_token_id" for name in ENDS)
         if key in metadata
     ]
-    template = _text(metadata, "tokenizer.chat_template") or None
-    return make(metadata, vocabulary, types, controls).surrounded(ends, template)
+    return tokenizer.surrounded(ends, _text(metadata, "tokenizer.chat_template") or None)
 
 
 def _bytes_of_gpt2(

@@ -40,7 +40,9 @@ class SubwordTokenizer(VocabularyTokenizer):
     ) -> None:
         self.backend = backend
         self._piece = _piece_of(backend)
-        self._added = backend.get_added_tokens_decoder()
+        # of SentencePiece's, the decoder spells them like all others
+        by_bytes = self._piece is bytes_of_token
+        self._added = backend.get_added_tokens_decoder() if by_bytes else {}
         self._pieces: dict[int, bytes] = {}  # by id, those that were asked for
         if vocab_size is None:  # ids may be left out
             vocab_size = max(backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1

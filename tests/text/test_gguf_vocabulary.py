@@ -10,6 +10,7 @@ import pytest
 from litegpt.formats import GgufFile
 from litegpt.formats.gguf_write import write_gguf
 from litegpt.text import (
+    BytePairTokenizer,
     ByteTokenizer,
     CharTokenizer,
     SubwordTokenizer,
@@ -206,10 +207,40 @@ def test_pieces_are_written_as_they_are_read(tmp_path: Path) -> None:
 def test_other_tokenizers_are_written_whole() -> None:
     content = tokenizer_from_gguf(_vocabulary()).to_json()
     content["model"]["merges"].pop()  # no scores make it so
-    tokenizer = SubwordTokenizer.from_json(content)
+    tokenizer = SubwordTokenizer.from_json(content).surrounded([2, 5, 7], "{{ messages }}")
     entries = gguf_entries(tokenizer, 300)
-    assert entries.keys() == {"tokenizer.ggml.model", "tokenizer.huggingface.json"}
-    assert tokenizer_from_gguf(entries).encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
+    assert "tokenizer.ggml.tokens" not in entries
+    made = tokenizer_from_gguf(entries)
+    assert made.encode(TEXT).tolist() == tokenizer.encode(TEXT).tolist()
+    assert isinstance(made, SubwordTokenizer) and made.prefix == tokenizer.prefix != ()
+    assert (made.eos_ids, made.chat_template) == ((2, 5, 7), "{{ messages }}")
+
+
+@pytest.mark.parametrize("kind", ["bytes", "pieces"])
+def test_tokens_found_in_ways_of_their_own_are_written_whole_too(kind: str) -> None:
+    """llama.cpp finds them as they are written; here the ids stay as they were."""
+    if kind == "bytes":
+        content = BytePairTokenizer.from_merges(["a b"], ["<mask>"]).to_json()
+    else:
+        content = tokenizer_from_gguf(_vocabulary()).to_json()
+    for token in content["added_tokens"]:
+        token["lstrip"] = token["rstrip"] = True
+    last = content["added_tokens"][-1]["content"]
+    tokenizer = SubwordTokenizer.from_json(content).surrounded([3], None)
+    text = f"ab  {last} \n ab"
+    plain = tokenizer.encode("ab").tolist()
+    assert tokenizer.encode(text)[len(plain)] == tokenizer.token_id(last)  # no spaces before it
+    entries = gguf_entries(tokenizer, 300)
+    assert len(entries["tokenizer.ggml.tokens"]) == 300
+    made = tokenizer_from_gguf(entries)
+    assert made.encode(text).tolist() == tokenizer.encode(text).tolist()
+    assert made.eos_ids == (3,)
+
+
+def test_more_than_one_token_before_a_text() -> None:
+    tokenizer = BytePairTokenizer.from_merges(["a b"], ["<a>", "<b>"], prefix=[257, 258])
+    entries = gguf_entries(tokenizer, 259)
+    assert tokenizer_from_gguf(entries).prefix == (257, 258)
 
 
 @pytest.mark.parametrize("spare", [0, 3])

@@ -215,6 +215,21 @@ def test_sentencepiece_in_tokenizer_json() -> None:
         assert "".join(map(stream.feed, ids_of_text)) + stream.flush() == text
 
 
+def test_spaces_that_sentencepiece_has_as_added_tokens() -> None:
+    """Merges make them too, and the decoder makes spaces of them."""
+    ids = {token: i for i, token in enumerate(["▁", "▁▁", "a"])}
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.BPE(ids, [("▁", "▁")], byte_fallback=True, fuse_unk=True)
+    )
+    backend.normalizer = tokenizers.normalizers.Replace(" ", "▁")
+    back = tokenizers.decoders
+    backend.decoder = back.Sequence([back.Replace("▁", " "), back.ByteFallback(), back.Fuse()])
+    backend.add_tokens([tokenizers.AddedToken("▁▁", normalized=False)])
+    tokenizer = SubwordTokenizer.from_json(json.loads(backend.to_str()))
+    assert tokenizer.encode("a  a").tolist() == [2, 1, 2]
+    assert tokenizer.decode([2, 1, 2]) == "a  a" == backend.decode([2, 1, 2])
+
+
 def test_ids_that_the_vocabulary_leaves_out_are_no_text(small) -> None:
     content = small.to_json()
     content["model"]["vocab"]["zz"] = 310
