@@ -85,4 +85,4 @@ def test_no_window_is_without_something_to_learn() -> None:
         assert (targets != -100).any(axis=1).all()
         assert set(targets[targets != -100]) <= {200, 201}
     with pytest.raises(ValueError, match="no window of 8 has anything to learn in it"):
-        DocumentWindows(Corpus([[1]] * 500), 8)  # nothing foretells a document's first token
+        DocumentWindows(Corpus([Example(np.arange(20), np.zeros(20, bool))] * 30), 8)
