@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from reprlib import repr as shown  # cut short: a file may hold megabytes
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ def tokenizer_from_gguf(metadata: Mapping[str, Any], rows: int | None = None) ->
     if kind not in _MAKERS:
         allowed = ", ".join(map(repr, _MAKERS))
         raise ValueError(
-            f"tokenizer.ggml.model {kind!r} isn't supported (supported: {allowed}, or {WHOLE})"
+            f"tokenizer.ggml.model {shown(kind)} isn't supported (supported: {allowed}, or {WHOLE})"
         )
     with _uncollected():
         return _from_tokens(metadata, _MAKERS[kind])
@@ -92,7 +93,7 @@ def _bytes_of_gpt2(
     pre = _text(metadata, "tokenizer.ggml.pre") or "default"
     if pre not in PRE_TOKENIZERS:
         allowed = ", ".join(map(repr, PRE_TOKENIZERS))
-        raise ValueError(f"tokenizer.ggml.pre {pre!r} isn't supported (supported: {allowed})")
+        raise ValueError(f"tokenizer.ggml.pre {shown(pre)} isn't supported (supported: {allowed})")
     merges = _texts(metadata, "tokenizer.ggml.merges")
     prefix = _prefix(metadata, len(vocabulary), pre in _BOS_FIRST)
     try:
@@ -161,6 +162,6 @@ def _numbers(metadata: Mapping[str, Any], key: str, count: int, default: float) 
 
 def _token_id(metadata: Mapping[str, Any], key: str, count: int) -> int:
     token_id = metadata[key]
-    if not isinstance(token_id, int) or not 0 <= token_id < count:
-        raise ValueError(f"{key} must be an id from 0 to {count - 1}, not {token_id!r}")
+    if type(token_id) is not int or not 0 <= token_id < count:
+        raise ValueError(f"{key} must be an id from 0 to {count - 1}, not {shown(token_id)}")
     return token_id

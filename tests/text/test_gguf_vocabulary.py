@@ -80,6 +80,15 @@ def test_what_a_sentencepiece_file_says_besides() -> None:
             tokenizer_from_gguf(_vocabulary(scores=scores))
 
 
+@pytest.mark.parametrize("value", [-1, 269, True, 1.0, "1", ["1"] * 5000, np.arange(5000)])
+def test_ids_that_are_none(value: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"eos_token_id must be an id from 0 to 268, not"
+    ) as raised:
+        tokenizer_from_gguf(_vocabulary(eos_token_id=value))
+    assert len(str(raised.value)) < 150
+
+
 @pytest.mark.parametrize(("tokens", "says"), [
     (["a" * 257], "257 characters in a token; at most 256 are read"),
     ([f"{i:0250}" for i in range(17000)], "4250000 characters in all tokens; at most 4194304"),
