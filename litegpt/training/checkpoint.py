@@ -203,7 +203,8 @@ class Checkpoints:
     def _found(self) -> list[Path]:
         """Checkpoints by step, oldest first; not looked into."""
         paths = self._folder.iterdir() if self._folder.is_dir() else ()
-        return sorted((path for path in paths if _NAME.fullmatch(path.name)), key=_step_of)
+        found = (path for path in paths if _NAME.fullmatch(path.name) and path.is_dir())
+        return sorted(found, key=_step_of)
 
 
 class _Stored(Mapping[str, np.ndarray]):

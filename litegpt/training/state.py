@@ -65,7 +65,8 @@ class RunState:
         for one in fields(cls):
             found[one.name] = value = run.fields.get(one.name)
             if one.name not in run.fields or not _fits(value, one.type):
-                raise run.refuse(one.name, f"of the kind {one.type}")
+                kind = getattr(one.type, "__name__", one.type)
+                raise run.refuse(one.name, f"of the kind {kind}")
         return cls(**found)
 
     @classmethod

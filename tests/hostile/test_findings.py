@@ -73,6 +73,7 @@ def _trainer(folder: Path) -> Trainer:
         ({"run": None}, r"state\.json: step is missing"),
         ({"run": {"step": 7}}, r"state\.json: run must be the run's at step 1"),
         ({"run": {"loss": "low"}}, r"state\.json: loss must be of the kind float \| None"),
+        ({"run": {"step": -1}}, r"state\.json: step must be of the kind int, not -1"),
         ({"run": {"recent_losses": [1, "a"]}}, r"state\.json: recent_losses must be of the kind"),
     ],
 )

@@ -131,6 +131,14 @@ def test_when_all_are_broken_it_says_so_and_removes_nothing(finished, make_run, 
     assert steps(tmp_path) == before
 
 
+def test_a_file_of_a_checkpoint_s_name_is_none(finished, make_run, tmp_path) -> None:
+    (tmp_path / "checkpoints" / "step-000099").write_text("a note")
+    again = make_run(checkpoints=Checkpoints(tmp_path), max_steps=21)
+    assert again.resume()
+    again.fit()
+    assert steps(tmp_path)[-2:] == [21, 99]
+
+
 def test_what_a_killed_process_left_is_removed(finished, make_run, tmp_path) -> None:
     folder = tmp_path / "checkpoints"
     for name in (".step-000024.partial", ".step-000004.discarded"):
