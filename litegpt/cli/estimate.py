@@ -15,7 +15,7 @@ from litegpt.cli.output import say, say_json
 from litegpt.cli.progress import clock
 from litegpt.cli.settings import add_settings, settings
 from litegpt.models import GPTModel, LoRAConfig, add_lora, pretrained
-from litegpt.models.memory import generation_memory
+from litegpt.models.memory import PER_BLOCK, generation_memory
 from litegpt.training import TrainConfig
 from litegpt.training.forecast import median_seconds, memory_of_run, seconds_of_batch
 
@@ -97,6 +97,8 @@ def _model(arguments: argparse.Namespace, quantised: bool, seed: int | None) -> 
         if path.suffix != ".json" and not path.is_dir():
             return GPTModel.from_pretrained(path, None if quantised else "float32")
         _, shape = pretrained.read_config(path)
+        if shape.num_layers * PER_BLOCK > memory_available():
+            raise ValueError(f"{path}: {shape.num_layers:,} layers are too many for this machine")
         std = 0.0 if seed is None else shape.init_std
         return GPTModel.from_config(replace(shape, init_std=std), seed=seed)
 

@@ -18,6 +18,7 @@ from litegpt.cli.output import say
 from litegpt.cli.settings import add_settings, settings
 from litegpt.cli.training_run import add_out, check_fits, on_ranks, prepared, run_training
 from litegpt.models import GPTConfig, GPTModel
+from litegpt.models.memory import PER_BLOCK
 from litegpt.training import Alone, Checkpoints, Trainer
 
 
@@ -104,11 +105,14 @@ def model_shape(arguments: argparse.Namespace, vocab_size: int) -> GPTConfig:
 
 
 def check_memory(shape: GPTConfig) -> None:
-    """Refuses a model whose matrices alone can't be trained in this machine's memory."""
+    """Refuses a model whose matrices alone can't be trained in this machine's memory.
+
+    Each of their numbers takes 16 bytes: weight, gradient and two moments.
+    """
     width = shape.hidden_dim
     tables = (2 * shape.vocab_size + shape.max_seq_len) * width
     parameters = tables + shape.num_layers * (4 * width + 2 * shape.ffn_dim) * width
-    needed = 16 * parameters  # bytes: weight, gradient and two moments, float32 each
+    needed = 16 * parameters + shape.num_layers * PER_BLOCK  # bytes
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > there:
         raise InputError(

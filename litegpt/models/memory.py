@@ -10,6 +10,7 @@ from litegpt.nn.frozen import FrozenParameter
 from litegpt.nn.linear import Linear
 from litegpt.nn.lora import LoRALinear
 
+PER_BLOCK = 100_000  # bytes that a block takes before it has numbers in it: Python's objects, pages
 _FLOAT = 4  # bytes
 _KEPT_MOST = 1 << 29  # bytes of freed arrays that csrc/blocks.c keeps for the next ones
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from litegpt import GPTModel
+from litegpt.cli import estimate, main
 from litegpt.cli.machine import memory_available
 from litegpt.models.gguf_export import save_gguf
 
@@ -76,6 +77,18 @@ def test_mistakes(litegpt: Callable, refused: Callable, model: Path) -> None:
         (("--max-seq-len", 33), ["--max-seq-len must be from 1 to the model's 32, not 33"]),
     ):
         refused(litegpt("estimate", model, *flags), named)
+
+
+def test_more_layers_than_can_be_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even without numbers in them they take memory."""
+    monkeypatch.setattr(estimate, "memory_available", lambda: 10**9)
+    config = {"model_type": "gpt2", "n_layer": 20_000, "n_embd": 8, "n_head": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert main(["estimate", str(tmp_path / "config.json")]) == 2
+    said = capsys.readouterr().err
+    assert said.endswith("config.json: 20,000 layers are too many for this machine\n")
 
 
 def test_files_in_memory_are_no_memory_that_is_taken(tmp_path) -> None:

@@ -169,6 +169,7 @@ BAD_FLAGS = [
     (["--tokenizer", "word"], ["--tokenizer word: no such path", "char", "byte"]),
     (["--no-such-flag"], ["--no-such-flag"]),
     (["--hidden-dim", "100000000"], ["GiB", "this machine has"]),
+    (["--num-layers", "100000000", "--hidden-dim", "4"], ["GiB", "this machine has"]),
     (["--batch-size", "10000000000"], ["GB of memory", "are there: a smaller --batch-size"]),
     (["--freeze", "absent.*"], ["no parameter is called 'absent.*'"]),
     (["--freeze", "*"], ["freeze * leaves no parameter to train"]),
