@@ -38,6 +38,18 @@ class Run:
     state: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def last_step(self) -> int:
+        """That of the newest record, or of a checkpoint that was made before the next was due.
+
+        One that is further on is of another run, which this one is about to replace.
+        """
+        recorded, kept = int(self.step[-1]), self.state.get("step")
+        due = self.settings.get("log_interval")
+        if isinstance(kept, int) and isinstance(due, int) and recorded < kept < recorded + due:
+            return kept
+        return recorded
+
+    @property
     def evaluations(self) -> tuple[np.ndarray, np.ndarray]:
         """Steps and validation losses, where one was taken."""
         taken = np.isfinite(self.val_loss)

@@ -84,7 +84,7 @@ def _figures(run: Run) -> Html:
     """The few numbers that one looks for first."""
     steps, validation = run.evaluations
     speeds = run.tokens_per_s[np.isfinite(run.tokens_per_s)]
-    shown: list[tuple[str, str]] = [("steps", f"{run.step[-1]:,.0f}")]
+    shown: list[tuple[str, str]] = [("steps", f"{run.last_step:,}")]
     shown.append(("training loss", f"{run.loss[-1]:.4f}"))
     if len(validation):
         lowest = int(np.argmin(validation))

@@ -185,20 +185,21 @@ def speed(run: Run) -> Finding | None:
 @_rule
 def end(run: Run) -> Finding | None:
     """Whether all steps were taken, and why not."""
-    planned = run.state.get("planned_steps") or run.settings.get("max_steps")
-    if not isinstance(planned, int):
+    timed = bool(run.settings.get("max_time"))  # max_steps doesn't count then
+    planned = run.state.get("planned_steps") or (None if timed else run.settings.get("max_steps"))
+    if not isinstance(planned, int) and not (planned is None and timed):
         return None
-    last = int(run.step[-1])
-    if last >= planned:
+    last, of = run.last_step, f" of {planned:,}" if planned else ""
+    if planned and last >= planned:
         every = f"All {planned:,} steps were" if planned > 1 else "The only step was"
         return Finding(f"{every} taken.", good=True)
     patience, waited = run.settings.get("patience"), run.state.get("evaluations_since_best")
     if isinstance(patience, int) and isinstance(waited, int) and 0 < patience <= waited:
         return Finding(
-            f"Ended at step {last:,} of {planned:,}: validation was no better in {waited} "
-            "evaluations.",
+            f"Ended at step {last:,}{of}: validation was no better in {waited} evaluations.",
             good=True,
         )
     if isinstance(diverged := run.state.get("diverged"), str):
         return Finding(f"Stopped before {diverged}.", good=False)
-    return Finding(f"Stands at step {last:,} of {planned:,}; the same command goes on with it.")
+    yet = "" if planned else ", too early to plan its end"
+    return Finding(f"Stands at step {last:,}{of}{yet}; the same command goes on with it.")

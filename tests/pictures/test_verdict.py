@@ -119,6 +119,14 @@ def test_how_it_ended() -> None:
     assert cut.text == "Stands at step 500 of 800; the same command goes on with it."
     timed = rules.end(make_run(FALLING[:5], settings=settings, state={"planned_steps": 500}))
     assert timed.text == "All 500 steps were taken."
+    settings["log_interval"] = 10
+    for kept, stands in ((507, 507), (510, 500), (490, 500)):
+        later = rules.end(make_run(FALLING[:5], settings=settings, state={"step": kept}))
+        assert later.text == f"Stands at step {stands} of 800; the same command goes on with it."
+    unplanned = rules.end(make_run(FALLING[:1], settings=settings | {"max_time": 3600.0}))
+    assert unplanned.text == (
+        "Stands at step 100, too early to plan its end; the same command goes on with it."
+    )
     diverged = {"diverged": "step 501: loss nan (try another)"}
     stopped = rules.end(make_run(FALLING[:5], settings=settings, state=diverged))
     assert stopped.good is False
