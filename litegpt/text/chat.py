@@ -32,8 +32,8 @@ class ChatTemplate:
         """The template that belongs to a tokenizer."""
         if not isinstance(tokenizer, VocabularyTokenizer):
             return cls()
-        bos, eos = tokenizer.prefix[:1], tokenizer.eos_ids[:1]
-        words = ("".join(map(tokenizer.token_text, ids)) for ids in (bos, eos))
+        bos = () if tokenizer.bos_id is None else (tokenizer.bos_id,)
+        words = ("".join(map(tokenizer.token_text, i)) for i in (bos, tokenizer.eos_ids[:1]))
         return cls(tokenizer.chat_template, *words)
 
     def render(self, messages: Sequence[Message], answer_next: bool = True) -> str:

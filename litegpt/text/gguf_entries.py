@@ -88,12 +88,14 @@ def _listed(
 
 def _around(tokenizer: Tokenizer) -> dict[str, Any]:
     """The entries of what stands around a text: named ids, and the chat template."""
-    prefix, eos = tokenizer.prefix, tokenizer.eos_ids
-    named = zip(("bos", *ENDS), (prefix[:1], eos[:1], eos[1:2], eos[2:3]), strict=True)
-    found: dict[str, Any] = {f"tokenizer.ggml.{name}_token_id": i[0] for name, i in named if i}
-    if isinstance(tokenizer, VocabularyTokenizer) and tokenizer.chat_template is not None:
-        found["tokenizer.chat_template"] = tokenizer.chat_template
-    return found
+    named = dict(zip(ENDS, tokenizer.eos_ids, strict=False))
+    template = None
+    if isinstance(tokenizer, VocabularyTokenizer):
+        template = tokenizer.chat_template
+        if tokenizer.bos_id is not None:
+            named["bos"] = tokenizer.bos_id
+    found: dict[str, Any] = {f"tokenizer.ggml.{name}_token_id": i for name, i in named.items()}
+    return found if template is None else {**found, "tokenizer.chat_template": template}
 
 
 def _pieces(

@@ -75,13 +75,15 @@ def _from_tokens(metadata: Mapping[str, Any], make: Any) -> VocabularyTokenizer:
 
 
 def _surrounded(tokenizer: VocabularyTokenizer, metadata: Mapping[str, Any]) -> VocabularyTokenizer:
-    """With the ids that end a text, and the chat template."""
-    ends = [
-        _token_id(metadata, key, tokenizer.vocab_size)
-        for key in (f"tokenizer.ggml.{name}_token_id" for name in ENDS)
+    """With the ids that begin and end a text, and the chat template."""
+    said = {
+        name: _token_id(metadata, key, tokenizer.vocab_size)
+        for name, key in ((name, f"tokenizer.ggml.{name}_token_id") for name in ("bos", *ENDS))
         if key in metadata
-    ]
-    return tokenizer.surrounded(ends, _text(metadata, "tokenizer.chat_template") or None)
+    }
+    ends = [said[name] for name in ENDS if name in said]
+    template = _text(metadata, "tokenizer.chat_template") or None
+    return tokenizer.surrounded(ends, template, said.get("bos"))
 
 
 def _bytes_of_gpt2(

@@ -42,9 +42,11 @@ def load_tokenizer(path: str | Path, rows: int | None = None) -> Tokenizer:
     pair = not (path / FILE_NAME).exists() and (path / _VOCAB).exists()
     tokenizer = _from_file(path / (_VOCAB if pair else FILE_NAME), rows)
     if isinstance(tokenizer, VocabularyTokenizer):
-        surroundings = _end_ids(path, tokenizer), _chat_template(path)
+        ends, template, bos_id = _end_ids(path, tokenizer), _chat_template(path), None
+        if isinstance(bos := _name(_beside(path / CONFIG_NAME).get("bos_token")), str):
+            bos_id = tokenizer.token_id(bos)
         try:
-            return tokenizer.surrounded(*surroundings)
+            return tokenizer.surrounded(ends, template, bos_id)
         except IndexError as error:
             raise ValueError(f"{path}: the id that ends a text: {error}") from None
     return tokenizer
@@ -86,15 +88,18 @@ def _end_ids(directory: Path, tokenizer: VocabularyTokenizer) -> list[int]:
     ):
         content = _beside(directory / name)
         said = content.get(field)
-        for value in said if isinstance(said, list) else [said]:
-            if isinstance(value, dict):  # an added token, with its properties
-                value = value.get("content")
+        for value in map(_name, said if isinstance(said, list) else [said]):
             token_id = tokenizer.token_id(value) if isinstance(value, str) else value
             if isinstance(token_id, int) and not isinstance(token_id, bool):
                 found.append(token_id)
             elif value is not None:
                 raise ValueError(f"{directory / name}: {field} {value!r} is no token")
     return found
+
+
+def _name(token: Any) -> Any:
+    """What an added token is called that may be there with its properties."""
+    return token.get("content") if isinstance(token, dict) else token
 
 
 def _chat_template(directory: Path) -> str | None:

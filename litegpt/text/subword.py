@@ -53,8 +53,9 @@ class SubwordTokenizer(VocabularyTokenizer):
         self.space_first = self._strips_space()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """What a process that tokenises needs to have its own: the constructor's arguments."""
-        return type(self), (self.backend, self.eos_ids, self.chat_template, self.vocab_size)
+        """What a process that tokenises needs to have its own."""
+        arguments = self.backend, self.eos_ids, self.chat_template, self.vocab_size
+        return type(self), arguments, {"_bos_id": self._bos_id}
 
     def _strips_space(self) -> bool:
         """Whether the decoder takes away a space at the beginning, which encoding put there."""

@@ -31,18 +31,28 @@ class VocabularyTokenizer(Tokenizer):
 
     kind = "subword"
     chat_template: str | None = None
+    _bos_id: int | None = None
 
-    def surrounded(self, eos_ids: Sequence[int], chat_template: str | None) -> Self:
+    def surrounded(
+        self, eos_ids: Sequence[int], chat_template: str | None, bos_id: int | None = None
+    ) -> Self:
         """The same with other surroundings; IndexError for an id that it hasn't."""
         other = copy.copy(self)
-        other._surround(eos_ids, chat_template)
+        other._surround(eos_ids, chat_template, bos_id)
         return other
 
-    def _surround(self, eos_ids: Sequence[int], chat_template: str | None) -> None:
-        for token_id in eos_ids:
+    def _surround(
+        self, eos_ids: Sequence[int], chat_template: str | None, bos_id: int | None = None
+    ) -> None:
+        for token_id in eos_ids if bos_id is None else [*eos_ids, bos_id]:
             self._check_id(token_id)
         self.eos_ids = tuple(dict.fromkeys(eos_ids))
-        self.chat_template = chat_template
+        self.chat_template, self._bos_id = chat_template, bos_id
+
+    @property
+    def bos_id(self) -> int | None:
+        """What templates call bos_token, be it put before other texts or not."""
+        return next(iter(self.prefix), None) if self._bos_id is None else self._bos_id
 
     @abstractmethod
     def token_id(self, token: str) -> int | None:
@@ -73,8 +83,8 @@ class VocabularyTokenizer(Tokenizer):
         config: dict[str, Any] = dict(FAST)
         if self.eos_ids:
             config["eos_token"] = self.token_name(self.eos_ids[0])
-        if len(self.prefix) == 1:
-            config["bos_token"] = self.token_name(self.prefix[0])
+        if self.bos_id is not None:
+            config["bos_token"] = self.token_name(self.bos_id)
         if self.chat_template is not None:
             config["chat_template"] = self.chat_template
         generation = {EOS_IDS: list(self.eos_ids) or None}

@@ -1,9 +1,15 @@
 """Chat templates: what they render, and what they can't do."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from litegpt.text import BytePairTokenizer, ByteTokenizer
+from litegpt.text import BytePairTokenizer, ByteTokenizer, load_tokenizer, tokenizer_from_gguf
 from litegpt.text.chat import ChatTemplate
+from litegpt.text.gguf_entries import gguf_entries
+from litegpt.text.vocabulary import VocabularyTokenizer
 
 jinja2 = pytest.importorskip("jinja2")
 
@@ -65,6 +71,25 @@ def test_the_template_of_a_tokenizer_knows_its_tokens() -> None:
         [], ["<s>", "</s>"], prefix=[256], eos_ids=[257], chat_template=template
     )
     assert ChatTemplate.of(tokenizer).render(TALK) == "<s>Be brief.</s>"
+
+
+@pytest.mark.parametrize("bos", ["<s>", {"content": "<s>", "lstrip": False}])
+def test_bos_that_only_the_template_puts_before_a_text(tmp_path: Path, bos: Any) -> None:
+    """By the files beside tokenizer.json, as transformers knows it; by a GGUF file."""
+    template = "{{ bos_token + messages[0].content + eos_token }}"
+    BytePairTokenizer.from_merges([], ["<s>", "</s>"]).save(tmp_path)
+    config = {"bos_token": bos, "eos_token": "</s>", "chat_template": template}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = load_tokenizer(tmp_path)
+    assert isinstance(tokenizer, BytePairTokenizer) and tokenizer.prefix == ()
+    tokenizer.save(tmp_path)
+    for known in (
+        tokenizer,
+        load_tokenizer(tmp_path),
+        tokenizer_from_gguf(gguf_entries(tokenizer, 258)),
+    ):
+        assert ChatTemplate.of(known).render(TALK) == "<s>Be brief.</s>"
+        assert isinstance(known, VocabularyTokenizer) and known.prefix == ()
 
 
 @pytest.mark.parametrize("source", [

@@ -1,6 +1,7 @@
 """Subword tokenizers: the ids of other programs, the way back, files, training."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,13 @@ def test_training_merges_what_stands_together_most_often() -> None:
 def test_training_twice_gives_the_same(small) -> None:
     again = SubwordTokenizer.from_text("to be or not to be, that is the question — 🙂 " * 9, 280)
     assert again.to_json() == small.to_json()
+
+
+def test_a_process_of_its_own_knows_what_surrounds_a_text(small) -> None:
+    for tokenizer in (small.surrounded([7, 8], "x", 9), small.surrounded([7], None)):
+        other = pickle.loads(pickle.dumps(tokenizer))
+        for name in ("eos_ids", "chat_template", "bos_id", "vocab_size"):
+            assert getattr(other, name) == getattr(tokenizer, name)
 
 
 def test_training_stops_when_there_is_nothing_left_to_merge() -> None:
