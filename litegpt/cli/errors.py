@@ -27,8 +27,8 @@ def bad_values(what: str = "", flags: Namespace | None = None) -> Iterator[None]
 
 
 def check_backend() -> None:
-    """Refuses a LITEGPT_BACKEND that isn't there, before anything is read or made."""
+    """Refuses a LITEGPT_BACKEND or LITEGPT_NUM_THREADS that can't be, before anything is made."""
     from litegpt import kernels
 
-    with bad_values("LITEGPT_BACKEND"):
+    with bad_values():
         kernels.backend()

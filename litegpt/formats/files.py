@@ -1,5 +1,6 @@
 """Files and directories that are there whole, or as they were before."""
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,8 +18,12 @@ def _discarded_name(name: str) -> str:
 def write_together(writers: Mapping[Path, Callable[[Path], None]]) -> None:
     """Calls each writer with a path beside its file; all written and on disk, they take place.
 
-    If anything fails, every file is as it was before, and nothing lies about.
+    If anything fails, every file is as it was before, and nothing lies about. A path that leads to
+    a device or a pipe (/dev/null, for one) is refused: who may write there could replace it.
     """
+    for path in writers:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise FileExistsError(errno.EEXIST, "not a file, which could be replaced", str(path))
     partials = {path: path.with_name(partial_name(path.name)) for path in writers}
     try:
         for path, write in writers.items():

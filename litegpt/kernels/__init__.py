@@ -132,7 +132,10 @@ def _choose() -> None:
         )
     else:
         chosen_because = "the best that this processor supports"
-    set_backend(forced or available_backends()[-1])
+    try:
+        set_backend(forced or available_backends()[-1])
+    except ValueError as error:
+        raise ValueError(f"LITEGPT_BACKEND: {error}") from None
 
 
 with suppress(ValueError):  # an import must not fail; the first use says what is wrong

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import litegpt as package
-from litegpt import CharTokenizer, GPTModel
+from litegpt import CharTokenizer, GPTModel, kernels
 
 
 def test_info_as_json(litegpt) -> None:
@@ -71,6 +71,12 @@ def test_a_dtype_without_a_model(litegpt, refused) -> None:
 
 def test_an_absent_backend(litegpt, refused) -> None:
     refused(litegpt("info", LITEGPT_BACKEND="abacus"), ["abacus", "available: numpy"])
+
+
+@pytest.mark.skipif(kernels.native_error is not None, reason="NumPy has threads of its own")
+def test_threads_that_can_not_be(litegpt, refused) -> None:
+    done = litegpt("generate", "a", LITEGPT_NUM_THREADS="0")
+    refused(done, ["error: LITEGPT_NUM_THREADS", "1 to 1024", "'0'"])
 
 
 def test_version(litegpt) -> None:

@@ -39,6 +39,17 @@ def test_a_failure_leaves_everything_as_it_was(tmp_path: Path, error: type) -> N
     assert first.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["first"]
 
 
+def test_a_device_or_pipe_is_not_replaced(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(FileExistsError, match="not a file") as caught:
+            write_together({path: lambda partial: partial.write_text("new")})
+        assert caught.value.filename == str(path)
+    assert pipe.is_fifo() and link.is_symlink() and len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_failure_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     absent = tmp_path / "absent" / "file"
     with pytest.raises(FileNotFoundError) as caught:
