@@ -120,6 +120,7 @@ def complete(
     """
     if logprobs is not None:
         check_integer("logprobs", logprobs, 0)
+        logprobs = min(int(logprobs), model.vocab_size)
     if ended is not None and not callable(ended):
         raise refuse("ended", "None or a function of (row, id)", ended)
     run = _Run(model, _prompts(prompt_ids), seed, ended, max_new_tokens=max_new_tokens,
@@ -129,7 +130,7 @@ def complete(
         if logprobs is None:
             steps.append((ids,))
         else:
-            steps.append((ids, *_likelihoods(run.logits, ids, min(logprobs, model.vocab_size))))
+            steps.append((ids, *_likelihoods(run.logits, ids, logprobs)))
     made = []
     for row, prompt in enumerate(run.prompts):
         mine = steps[: run.ending.lengths[row]]

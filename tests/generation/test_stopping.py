@@ -100,8 +100,9 @@ def test_logprobs_without_others_and_without_tokens(rotary) -> None:
     assert done.top_ids.shape == (5, 0)
     (done,) = complete(rotary, PROMPT, 0, logprobs=2)
     assert (done.logprobs.shape, done.top_ids.shape) == ((0,), (0, 2))
-    (done,) = complete(rotary, PROMPT, 1, logprobs=100, seed=0)
-    assert done.top_ids.shape == (1, 31)
+    for new in (0, 1):  # not of more ids than there are
+        (done,) = complete(rotary, PROMPT, new, logprobs=10**20, seed=0)
+        assert done.top_ids.shape == done.top_logprobs.shape == (new, 31)
 
 
 @pytest.mark.parametrize("options, message", [
