@@ -7,11 +7,16 @@ from typing import Any
 
 
 def say(line: str) -> None:
-    """Prints a line at once; once the reader has gone away, nothing."""
+    """Prints a line at once; once the reader has gone away, nothing.
+
+    OSError naming the standard output, if that is a file on a full disk, say.
+    """
     try:
         print(line, flush=True)
     except BrokenPipeError:
         discard_stdout()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def say_json(value: Any) -> None:

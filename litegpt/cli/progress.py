@@ -16,11 +16,14 @@ def progress(samples: Samples | None = None) -> Callback:
     """
     if sys.stdout.isatty() and "utf" in (sys.stdout.encoding or "").lower():
         try:
-            from litegpt.cli.panel import Panel
+            from rich.console import Console
 
-            return Panel(samples)
+            from litegpt.cli.panel import Panel
         except ImportError:
-            pass  # rich is an extra
+            return _Plain()  # rich is an extra
+        console = Console()
+        if console.is_terminal and not console.is_dumb_terminal:
+            return Panel(samples)
     return _Plain()
 
 
@@ -65,7 +68,11 @@ class _Plain(Callback):
         if record.val_loss is None and now - self._printed < _PLAIN_INTERVAL:
             return
         self._printed = now
-        say(f"{describe(record)}{self._left}")
+        self.on_notice(trainer, f"{describe(record)}{self._left}")
 
     def on_notice(self, trainer: Trainer, text: str) -> None:
-        say(text)
+        try:
+            say(text)
+        except OSError:  # a file on a full disk
+            if trainer.config.on_save_error == "stop":
+                raise

@@ -95,9 +95,8 @@ def terminal(start: Start) -> Callable[..., str]:
 
     def run(*arguments: object, typed: str = "", **changes: str) -> str:
         ours, theirs = pty.openpty()
-        process = start(
-            *arguments, terminal=theirs, stdin=theirs, TERM="xterm", COLUMNS="120", **changes
-        )
+        changes = {"TERM": "xterm", "COLUMNS": "120"} | changes
+        process = start(*arguments, terminal=theirs, stdin=theirs, **changes)
         os.close(theirs)
         os.write(ours, typed.encode())
         shown = b""

@@ -2,12 +2,17 @@
 
 import json
 import math
+import os
 import sys
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
 from litegpt.cli import command_parser
 from litegpt.cli.output import print_table, say_json
+from litegpt.cli.progress import progress
+from litegpt.training import TrainConfig
 
 HEADER, ROWS = ["work", "size", "ms"], [["softmax", "2 x 3", "1.25"], ["a", "[red]", "10.5"]]
 
@@ -28,6 +33,19 @@ def test_with_rich(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [HEADER, ["softmax", "2", "x", "3", "1.25"], ROWS[1]]
     assert lines[0].index("size") == lines[1].index("2 x 3") + 1  # numbers end together
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_lines_for_which_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is to go on without checkpoints goes on without its lines, too."""
+    with suppress(OSError), open("/dev/full", "w") as full:  # said once more when it is closed
+        monkeypatch.setattr(sys, "stdout", full)
+        run = SimpleNamespace(config=TrainConfig(on_save_error="continue"))
+        progress().on_notice(run, "a line")
+        run.config = TrainConfig(on_save_error="stop")
+        with pytest.raises(OSError, match="No space left on device: 'standard output'"):
+            progress().on_notice(run, "a line")
+    assert sys.stdout is full
 
 
 def test_what_is_no_number_is_null(capsys: pytest.CaptureFixture[str]) -> None:
