@@ -40,7 +40,8 @@ NUMBERS: dict[int, np.dtype[Any]] = {  # types of metadata
     12: np.dtype("<f8"),
 }
 
-_MOST_ENTRIES = 1 << 16  # of metadata, and of tensors
+_MOST_ENTRIES = 1 << 12  # of metadata; files have fewer than a hundred
+_MOST_TENSORS = 1 << 16
 _MOST_STRINGS = 1 << 20  # in all arrays; the largest vocabularies and merges have 800,000
 _MOST_TEXT = 1 << 24  # bytes of one value made of text
 _LONGEST_NAME = (1 << 16) - 1
@@ -153,9 +154,12 @@ class GgufFile:
             kind = "big-endian" if swapped in (2, 3) else f"version {version}"
             raise self._refuse(f"a GGUF file of {kind}; versions 2 and 3, little-endian, are read")
         tensors, entries = self._number("<Q"), self._number("<Q")
-        for count, what in ((tensors, "tensors"), (entries, "metadata entries")):
-            if count > _MOST_ENTRIES:
-                raise self._refuse(f"header: {count} {what}; at most {_MOST_ENTRIES} are read")
+        for count, what, most in (
+            (tensors, "tensors", _MOST_TENSORS),
+            (entries, "metadata entries", _MOST_ENTRIES),
+        ):
+            if count > most:
+                raise self._refuse(f"header: {count} {what}; at most {most} are read")
         for _ in range(entries):
             self._entry()
         alignment = self.metadata.get(ALIGNMENT, DEFAULT_ALIGNMENT)

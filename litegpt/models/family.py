@@ -1,7 +1,7 @@
 """What a weight family says of its files, and how weights pass between them and a GPTModel."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -117,6 +117,8 @@ class GgufFamily(Naming, Protocol):
         """The fields of GPTConfig; ModelFormatError for what GPTModel can't do."""
 
 
+_MOST_MISSING = 4096  # tensors that are looked for one by one
+
 Arrays = Mapping[str, np.ndarray]  # by the names of the model's parameters
 
 
@@ -131,15 +133,25 @@ def write_tensors(tensors: Iterable[Tensor], arrays: Arrays) -> dict[str, np.nda
     }
 
 
+def _required(naming: Naming, config: GPTConfig) -> int:
+    """How many tensors a file must have, whatever the number of layers."""
+    shallow = (replace(config, num_layers=layers) for layers in (1, 2))
+    of_one, of_two = (
+        sum(not (tensor.repeat or tensor.optional) for tensor in naming.tensors(config))
+        for config in shallow
+    )
+    return of_one + (config.num_layers - 1) * (of_two - of_one)
+
+
 class NamedWeights:
     """A model's weights by the names of its files, checked against a configuration."""
 
     def __init__(self, source: Weights, naming: Naming, config: GPTConfig) -> None:
         self._source = source
-        if config.num_layers > len(source.shapes):  # before a list of that length is made
+        found = len(source.shapes)
+        if config.num_layers > found or _required(naming, config) - found > _MOST_MISSING:
             raise ModelFormatError(
-                f"{source.path}: {len(source.shapes)} tensors are too few for "
-                f"{config.num_layers} layers"
+                f"{source.path}: {found} tensors are too few for {config.num_layers} layers"
             )
         in_file: dict[str, str] = {}  # the naming's names -> the file's
         ignored = set()

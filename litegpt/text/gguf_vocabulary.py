@@ -20,6 +20,7 @@ from litegpt.text.vocabulary import VocabularyTokenizer
 # token_type of llama.cpp's llama_token_type
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 _SPECIAL = (UNKNOWN, CONTROL)
+_MOST_ADDED = 1 << 15  # for which the package takes long; the largest vocabularies have 7,000
 ENDS = ("eos", "eot", "eom")  # of a text, of a turn, of a message
 
 # Of the names in PRE_TOKENIZERS, those whose texts begin with bos unless the file says otherwise.
@@ -110,6 +111,11 @@ def _pieces_of_llama(
     types: np.ndarray,
     added: dict[str, bool],
 ) -> SubwordTokenizer:
+    if len(added) > _MOST_ADDED:
+        raise ValueError(
+            f"tokenizer.ggml.token_type: {len(added)} tokens beside the pieces; "
+            f"at most {_MOST_ADDED} are read"
+        )
     package = tokenizers_package()
     scores = _numbers(metadata, "tokenizer.ggml.scores", len(vocabulary), 0.0)
     unknown = next((token for token, i in vocabulary.items() if types[i] == UNKNOWN), None)

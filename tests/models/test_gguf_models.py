@@ -4,7 +4,9 @@ import json
 import math
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +17,9 @@ from litegpt.formats import GgufFile, JsonFields, ModelFormatError
 from litegpt.formats.gguf_types import TYPE_NAMED, decode, encode
 from litegpt.formats.gguf_write import GgufTensor, write_gguf
 from litegpt.formats.quant import FORMATS
-from litegpt.models.family import number_as_written
+from litegpt.models.family import NamedWeights, number_as_written
 from litegpt.models.gguf_export import save_gguf
+from litegpt.models.llama_gguf import LLAMA
 from litegpt.models.pretrained import load_gguf, open_gguf
 from litegpt.nn.frozen import FrozenParameter
 
@@ -187,6 +190,17 @@ def test_metadata_that_does_not_fit(
     path = _rewritten(tmp_path / "m.gguf", **changes)
     with pytest.raises(ModelFormatError, match=rf"m\.gguf: .*({says})"):
         GPTModel.from_pretrained(path)
+
+
+def test_layers_that_are_not_there_are_not_named_one_by_one(make_model: Any) -> None:
+    """A list of 9 names for each of 65,000 layers took 400 MB; of few that miss, all are named."""
+    config = make_model("llama").config
+    shapes = {f"t{i}": (1,) for i in range(6000)}
+    source: Any = SimpleNamespace(path=Path("m.gguf"), shapes=shapes, unread={})
+    with pytest.raises(ModelFormatError, match="6000 tensors are too few for 6000 layers"):
+        NamedWeights(source, LLAMA, replace(config, num_layers=6000))
+    with pytest.raises(ModelFormatError, match=r"missing blk\.100\.ffn_down\.weight; unexp"):
+        NamedWeights(source, LLAMA, replace(config, num_layers=101, tie_embeddings=True))
 
 
 def test_a_number_beyond_float32_warns_of_nothing() -> None:

@@ -101,6 +101,17 @@ def test_pieces_that_would_take_long(tokens: list[str], says: str) -> None:
         tokenizer_from_gguf(metadata)
 
 
+def test_more_control_tokens_than_any_vocabulary_has() -> None:
+    tokens = [f"t{i}" for i in range(2**15 + 1)]
+    metadata = {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [3] * len(tokens),
+    }
+    with pytest.raises(ValueError, match=r"token_type: 32769 tokens beside .* at most 32768"):
+        tokenizer_from_gguf(metadata)
+
+
 def _llama_cpp(metadata: dict[str, Any], folder: Path) -> Any:
     """llama.cpp's tokenizer: text -> ids."""
     llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python isn't installed")
