@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -41,7 +42,8 @@ def write_together(writers: Mapping[Path, Callable[[Path], None]]) -> None:
         raise
     finally:
         for partial in partials.values():
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # what went wrong before is what is to be heard of
+                partial.unlink(missing_ok=True)
     for directory in {path.parent for path in writers}:
         _sync(directory)
 

@@ -55,6 +55,10 @@ def test_a_failure_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         write_together({absent: lambda path: None})
     assert caught.value.filename == str(absent)
+    (tmp_path / ".file.partial").mkdir()  # which is no more removed than from a read-only system
+    with pytest.raises(IsADirectoryError) as blocked:
+        write_together({tmp_path / "file": lambda path: path.write_text("new")})
+    assert blocked.value.filename == str(tmp_path / "file")
 
 
 def test_a_checkpoint_that_can_not_be_written(tmp_path: Path) -> None:
