@@ -56,13 +56,13 @@ def gguf_entries(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
     return found if exact else {**found, **whole}
 
 
-def _is_all(tokenizer: Tokenizer, content: dict[str, Any]) -> bool:
+def _is_all(tokenizer: VocabularyTokenizer, content: dict[str, Any]) -> bool:
     """Whether tokens one by one are all that there is to say.
 
-    GGUF has no keys for more than one token before a text, nor for added tokens that are found in
-    other ways than as they are written.
+    GGUF has no keys for more than one token before a text, or one that isn't bos, nor for added
+    tokens that are found in other ways than as they are written.
     """
-    return len(tokenizer.prefix) < 2 and not any(
+    return tokenizer.prefix in ((), (tokenizer.bos_id,)) and not any(
         token["single_word"]
         or token["lstrip"]
         or token["rstrip"]

@@ -83,8 +83,8 @@ def tokenize(
 
 def tokenizer_digest(tokenizer: Tokenizer) -> str:
     """SHA-256 of all that decides which ids a text becomes."""
-    template = getattr(tokenizer, "chat_template", None)
-    facts = [tokenizer.to_json(), tokenizer.prefix, tokenizer.eos_ids, template]
+    named = [getattr(tokenizer, name, None) for name in ("chat_template", "bos_id")]
+    facts = [tokenizer.to_json(), tokenizer.prefix, tokenizer.eos_ids, *named]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

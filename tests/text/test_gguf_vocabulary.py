@@ -257,10 +257,15 @@ def test_tokens_found_in_ways_of_their_own_are_written_whole_too(kind: str) -> N
     assert made.eos_ids == (3,)
 
 
-def test_more_than_one_token_before_a_text() -> None:
-    tokenizer = BytePairTokenizer.from_merges(["a b"], ["<a>", "<b>"], prefix=[257, 258])
-    entries = gguf_entries(tokenizer, 259)
-    assert tokenizer_from_gguf(entries).prefix == (257, 258)
+@pytest.mark.parametrize(("prefix", "bos_id"), [((257, 258), None), ((257,), 258), ((), 257)])
+def test_tokens_before_a_text_that_are_not_just_bos(
+    prefix: tuple[int, ...], bos_id: int | None
+) -> None:
+    made = BytePairTokenizer.from_merges(["a b"], ["<a>", "<b>"], prefix=prefix)
+    tokenizer = made.surrounded([], None, bos_id)
+    read = tokenizer_from_gguf(gguf_entries(tokenizer, 259))
+    assert isinstance(read, BytePairTokenizer)
+    assert (read.prefix, read.bos_id) == (prefix, tokenizer.bos_id)
 
 
 @pytest.mark.parametrize("spare", [0, 3])

@@ -119,6 +119,13 @@ def test_what_has_changed_is_noticed(texts: Path, tmp_path: Path, change: str) -
     assert again.path.read_bytes() == fresh.path.read_bytes()
 
 
+def test_what_a_template_calls_bos_decides_ids_too() -> None:
+    plain = BytePairTokenizer.from_merges([], ["<a>", "<b>"])
+    template = "{{ bos_token }}"
+    digests = {corpus.tokenizer_digest(plain.surrounded([], template, i)) for i in (None, 256, 257)}
+    assert len(digests) == 3
+
+
 def test_a_file_that_changes_meanwhile(texts: Path, tmp_path: Path) -> None:
     def meddle(done: int, total: int) -> None:
         (texts / "3.txt").write_text("shorter")
