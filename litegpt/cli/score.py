@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from litegpt.cli.corpus import read_text
-from litegpt.cli.errors import bad_values, check_backend
+from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.evaluate import facts, in_words
 from litegpt.cli.generate import add_model, load
 from litegpt.cli.output import say, say_json
@@ -49,6 +49,9 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     check_backend()
     name, text = read_text(arguments.file)
+    page = getattr(arguments, "html", None)
+    if page and page.exists() and page.samefile(name):
+        raise InputError(f"{page}: FILE and PAGE are the same")
     model = load(arguments)
     with bad_values(name):
         [score] = model.score([text])
@@ -63,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.color:
         print_tinted(pieces)
         say(f"{name}: {in_words(found)}")
-    elif page := getattr(arguments, "html", None):
+    elif page:
         with bad_values(name):
             write_page(page, score_page(pieces, f"Surprise: {Path(name).name}", in_words(found)))
         say(f"{page}: open it in a browser")

@@ -42,6 +42,17 @@ def test_words_colors_and_page(litegpt: Litegpt, trained: Path, line: Path, tmp_
     assert page.read_text("utf-8").count("<span") > 19
 
 
+def test_the_text_is_not_replaced_by_its_page(
+    litegpt: Litegpt, refused: Callable[..., None], trained: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("To be")
+    (tmp_path / "link.html").symlink_to(text)
+    for page in (text, tmp_path / "link.html"):
+        refused(litegpt("score", text, "--model", trained, "--html", page), [page.name, "the same"])
+        assert text.read_text() == "To be"
+
+
 def test_a_text_too_short(
     litegpt: Litegpt, refused: Callable[..., None], trained: Path, tmp_path: Path
 ) -> None:
