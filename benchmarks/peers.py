@@ -201,8 +201,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print a list of rows as JSON")
     parser.add_argument("--only", metavar="NAME", help="measure this row alone")
-    parser.add_argument("--threads", type=int, default=default_threads(), help="of everybody")
-    parser.add_argument("--repetitions", type=int, default=7, help="samples of each figure")
+    parser.add_argument(
+        "--threads", type=at_least_1, default=default_threads(), help="of everybody"
+    )
+    parser.add_argument("--repetitions", type=at_least_1, default=7, help="samples of each figure")
     parser.add_argument(
         "--folder",
         type=Path,
@@ -219,6 +221,13 @@ def main() -> None:
             print_table(rows, contest, arguments.threads)
     for reason, names in contest.not_measured.items():
         print(f"not measured: {reason} [{'; '.join(names)}]", file=sys.stderr)
+
+
+def at_least_1(text: str) -> int:
+    """What --threads and --repetitions take."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, not {text!r}")
+    return int(text)
 
 
 def selected(only: str | None) -> list[Row]:
@@ -249,4 +258,8 @@ def print_table(rows: Sequence[Row], contest: Contest, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -268,3 +268,17 @@ def test_a_worker_is_a_process_that_waits_stopped_and_leaves_nothing(tmp_path: P
 
 def test_names_of_rows_are_unique() -> None:
     assert len({row.name for row in rows.ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("option", ["--threads", "--repetitions"])
+@pytest.mark.parametrize("count", ["0", "-1", "1.5", "many"])
+def test_counts_below_one_are_refused_before_anything_is_measured(
+    option: str, count: str, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    folder = tmp_path / "models"
+    monkeypatch.setattr("sys.argv", ["peers.py", f"{option}={count}", "--folder", str(folder)])
+    with pytest.raises(SystemExit):
+        peers.main()
+    said = f"argument {option}: must be an integer of at least 1, not {count!r}"
+    assert said in capsys.readouterr().err
+    assert not folder.exists()
