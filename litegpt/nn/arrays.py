@@ -40,10 +40,16 @@ def is_number(value: object, least: float = -math.inf, most: float = math.inf) -
 
 
 def token_ids(ids: ArrayLike, name: str = "ids") -> np.ndarray:
-    """A C-contiguous int64 array; ids itself if it is one. Anything but integers: TypeError."""
+    """A C-contiguous int64 array; ids itself if it is one. Anything but integers: TypeError.
+
+    ValueError for lists of unequal lengths.
+    """
     if type(ids) is np.ndarray and ids.dtype is IDS and ids.flags.c_contiguous:
         return ids
-    array = np.asarray(ids)
+    try:
+        array = np.asarray(ids)
+    except ValueError:  # "... has an inhomogeneous shape after 1 dimensions"
+        raise ValueError(f"{name} must be integers in rows of one length") from None
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, not {array.dtype}")
     return np.ascontiguousarray(array, IDS)

@@ -52,11 +52,15 @@ def find_sources(
     leave_out: a folder not to look in.
 
     ValueError naming the path for a file that is empty, binary or none, and for folders and
-    patterns without any text; OSError for what can't be read.
+    patterns without any text, and for a path of no characters, which to Path is the directory one
+    is in; OSError for what can't be read.
     """
     found: dict[str, Path] = {}  # by what it really is
     passed_over: dict[str, Path] = {}
-    for path in map(Path, paths):
+    for given in paths:
+        if given == "":
+            raise ValueError("a path is empty; . is the directory you are in")
+        path = Path(given)
         if not path.is_dir() and (path.exists() or not glob.has_magic(str(path))):
             reason = _unfit(path, any_bytes)
             if reason:

@@ -98,6 +98,8 @@ def test_the_future_does_not_matter(backend: str, model: GPTModel, ids: np.ndarr
 def test_bad_ids(model: GPTModel) -> None:
     with pytest.raises(ValueError, match="50 positions are more than max_seq_len 40"):
         model(np.zeros((2, 50), int))
+    with pytest.raises(ValueError, match="input_ids must be integers in rows of one length"):
+        model.forward([[1], [2, 3]])
     with pytest.raises(ValueError, match=r"\(B, T\) or \(T,\) with T >= 1, not \(1, 2, 3\)"):
         model(np.zeros((1, 2, 3), int))
     with pytest.raises(ValueError, match="T >= 1"):

@@ -91,6 +91,8 @@ def test_what_is_no_text_is_named(folder: Path, name: str) -> None:
 def test_what_is_not_there(folder: Path) -> None:
     with pytest.raises(FileNotFoundError):
         find_sources([folder / "absent.txt"])
+    with pytest.raises(ValueError, match="a path is empty"):  # not all texts of this directory
+        find_sources([""])
 
 
 LOCKED = """
