@@ -302,9 +302,9 @@ before = peak()
 try:
     file = GgufFile(Path(sys.argv[1]))
     [file.metadata[key] for key in file.metadata]
-    print("read", end=" ")
+    print("read")
 except ModelFormatError:
-    print("refused", end=" ")
+    print("refused")
 print(peak() - before)
 """
 
