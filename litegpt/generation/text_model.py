@@ -72,9 +72,10 @@ class TextModel:
             model = GPTModel.from_pretrained(path, dtype)
             return cls(model, load_tokenizer(path, model.vocab_size))
         file = pretrained.open_gguf(path)
+        rows = pretrained.read_metadata(file)[1].vocab_size
         tokenizers = []
 
-        def read_vocabulary(rows: int) -> None:
+        def read_vocabulary() -> None:
             with _naming(path):
                 tokenizers.append(tokenizer_from_gguf(file.metadata, rows))
 

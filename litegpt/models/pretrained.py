@@ -7,7 +7,6 @@ is exact.
 
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,12 +161,9 @@ def load_gguf(
     make: "type[GPTModel]",
     file: GgufFile,
     dtype: str | None,
-    meanwhile: Callable[[int], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> "GPTModel":
-    """The model of an open GGUF file: see GPTModel.from_pretrained, and of meanwhile freeze.
-
-    meanwhile is told the vocab_size.
-    """
+    """The model of an open GGUF file: see GPTModel.from_pretrained; and meanwhile, freeze."""
     _check_dtype(dtype)
     family, config = read_metadata(file)
     weights = NamedWeights(file, family, config)
@@ -177,8 +173,7 @@ def load_gguf(
     packed, others = packings(file, weights.tensors, parameters, kept)
     if dtype is None:
         warn_of_decoded(file, others)
-    beside = meanwhile and partial(meanwhile, config.vocab_size)
-    freeze(model, parameters, packed, file, beside)
+    freeze(model, parameters, packed, file, meanwhile)
     weights.read_into(dict(model.named_parameters()), fixed_arrays(model), share=False)
     if dtype not in (None, "float32"):
         quantize(model, dtype, packed)
