@@ -165,11 +165,12 @@ static int norm_backward(struct norm_backward_task t, float *dgamma, float *dbet
     t.dbeta = dbeta ? t.dgamma + sums : NULL;
     int status = lg_parallel(chunks, row_grain(NORM_CHUNK * t.width), norm_backward_chunks, &t);
     if (status != LG_OK) return status;
+    const lg_size panels = (t.width + PANEL - 1) / PANEL;
     struct column_task gammas = {t.dgamma, chunks, t.width, dgamma};
-    status = lg_parallel(t.width, row_grain(chunks), column_sums, &gammas);
+    status = lg_parallel(panels, row_grain(chunks * PANEL), column_sums, &gammas);
     if (status != LG_OK || dbeta == NULL) return status;
     struct column_task betas = {t.dbeta, chunks, t.width, dbeta};
-    return lg_parallel(t.width, row_grain(chunks), column_sums, &betas);
+    return lg_parallel(panels, row_grain(chunks * PANEL), column_sums, &betas);
 }
 
 static int layernorm_backward(const float *dy, const float *x, const float *gamma,
