@@ -99,9 +99,9 @@ def _text(sign: str, wanted: Wanted, unit: str) -> str:
 # GPT-2 124M: numbers in the matrices of its blocks, in its head, and in all of it
 _BLOCKS, _HEAD = 12 * 12 * 768**2, 50_257 * 768
 _ALL = _BLOCKS + _HEAD + 1024 * 768
-_BYTES = {"float32": 4.0, "q8": 34 / 32, "q4": 20 / 32}  # of a weight, with its group's scale
-# llama.cpp keeps keys and values in 16 bits; formats of the same width round unlike
-_TOLERANCES = {"float32": 2e-3, "q8": 0.05, "q4": 0.4}
+_BYTES = {"float32": 4.0, "q8": 34 / 32, "q4_0": 18 / 32}  # of a weight, with its group's scale
+# llama.cpp keeps keys and values in 16 bits; beside codes, activations are rounded to 8
+_TOLERANCES = {"float32": 2e-3, "q8": 0.05, "q4_0": 0.05}
 
 
 def _decode(
@@ -241,7 +241,7 @@ ROWS = [
         (Wanted(1.05, "llama.cpp"), Wanted(0.9, LIMIT)),
     ),
     _decode("decode, 8-bit", "q8", ("llama.cpp", "CTranslate2"), (Wanted(1.5, "llama.cpp"),)),
-    _decode("decode, 4-bit", "q4", ("llama.cpp",), (Wanted(1.8, "llama.cpp"),)),
+    _decode("decode, 4-bit", "q4_0", ("llama.cpp",), (Wanted(1.8, "llama.cpp"),)),
     _decode(
         "decode of 8 rows, 8-bit",
         "q8",

@@ -30,7 +30,7 @@ typedef struct {
 
 /* How weights are stored: the rows of litegpt.kernels.reference.weight_formats, in their order. */
 #define LG_NUMBER_FORMATS(F) F(LG_FLOAT32) F(LG_BFLOAT16) F(LG_FLOAT16)
-#define LG_CODE_FORMATS(F) F(LG_Q8) F(LG_Q5) F(LG_Q4)
+#define LG_CODE_FORMATS(F) F(LG_Q8) F(LG_Q5) F(LG_Q4) F(LG_Q4_0)
 #define LG_FORMATS(F) LG_NUMBER_FORMATS(F) LG_CODE_FORMATS(F)
 #define LG_NAME(name) name,
 enum lg_format { LG_FORMATS(LG_NAME) };

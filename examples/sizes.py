@@ -10,10 +10,10 @@ SIZES = {
     "Large": (5000, 256, 12, 8, 256, 1024),
 }
 
-print("              parameters    float32         q8         q5         q4   (bytes in memory)")
+print("              parameters    float32         q8         q5         q4       q4_0   (bytes)")
 for name, sizes in SIZES.items():
     held = []
-    for dtype in (None, "q8", "q5", "q4"):
+    for dtype in (None, "q8", "q5", "q4", "q4_0"):
         model = GPTModel(*sizes, dropout=0.0, seed=0)
         if dtype:
             model.quantize(dtype)  # for inference: one copy, packed

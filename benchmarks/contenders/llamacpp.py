@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from contenders import Task, fresh, inputs
 
-FORMATS = {"float32": "F32", "q8": "Q8_0", "q4": "Q4_0"}
+FORMATS = {"float32": "F32", "q8": "Q8_0", "q4_0": "Q4_0"}
 NAMES = {  # Hugging Face's names of a block's layers -> GGUF's
     "ln_1": "attn_norm",
     "attn.c_attn": "attn_qkv",

@@ -86,7 +86,14 @@ INLINE vi dot_unsigned(vi sum, vi a, vi b) {
 #endif
 }
 
-/* a: 0..15, b: -127..127; at most eight in a row, from a sum of zero to sum_of_small. */
+/* Whether dot_small adds in 16 bits, from zero on, which sum_of_small ends. */
+#if !defined(LG_VNNI) && (defined(LG_AVX512) || defined(LG_AVX2))
+enum { SMALL_SUMS = 1 };
+#else
+enum { SMALL_SUMS = 0 };
+#endif
+
+/* a: 0..15, b: -127..127; at most eight in a row. */
 INLINE vi dot_small(vi sum, vi a, vi b) {
 #if defined(LG_VNNI)
     return dot_unsigned(sum, a, b);
@@ -100,9 +107,7 @@ INLINE vi dot_small(vi sum, vi a, vi b) {
 }
 
 INLINE vi sum_of_small(vi sum) {
-#if defined(LG_VNNI)
-    return sum;
-#elif defined(LG_AVX512)
+#if defined(LG_AVX512)
     return (vi)_mm512_madd_epi16((__m512i)sum, _mm512_set1_epi16(1));
 #elif defined(LG_AVX2)
     return (vi)_mm256_madd_epi16((__m256i)sum, _mm256_set1_epi16(1));

@@ -31,7 +31,7 @@ enum {
 
 /* A group of activations, rounded, of the rows of one tile: codes [QUADS][rows][4], then for each
    row the scale, the scale times the sum of the codes (what a minimum is worth), and what makes up
-   for SIGNED_EXCESS. */
+   for zero_of. */
 enum { CODE_BYTES = GROUP + 4 + 4 + 4 }; /* of one row */
 
 INLINE const int8_t *codes_of(const uint8_t *group, int rows, int q, int r) {
@@ -117,7 +117,7 @@ static void round_strip(const lg_code_product *p, lg_size row, int rows, uint8_t
             const int32_t total = sum_vi(sum);
             for (int q = 0; q < QUADS; q++) memcpy(group + 4 * q * rows, codes + 4 * q, 4);
             const float scaled_sum = scales[i] * (float)total;
-            const int32_t start = -SIGNED_EXCESS * total;
+            const int32_t start = -zero_of(p->format) * total;
             memcpy(group + GROUP * rows, &scales[i], 4);
             memcpy(group + (GROUP + 4) * rows, &scaled_sum, 4);
             memcpy(group + (GROUP + 8) * rows, &start, 4);
@@ -144,10 +144,11 @@ INLINE void code_group(const int rows, const int vectors, const int format, cons
                        const uint8_t *block, int column, const int from,
                        vf sum[CODE_ROWS][PANEL / LG_VL]) {
     const uint8_t *words = block + 2 * weight_formats[format].halves * PANEL + 4 * column;
-    vi dot[CODE_ROWS][PANEL / LG_VL];
-    UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int v = 0; v < vectors; v++)
-            dot[r][v] = (vi){0} + (has_minimum(format) ? 0 : start_of(group, rows, r));
+    vi start[CODE_ROWS], dot[CODE_ROWS][PANEL / LG_VL];
+    UNROLL for (int r = 0; r < rows; r++) {
+        start[r] = (vi){0} + (zero_of(format) ? start_of(group, rows, r) : 0);
+        UNROLL for (int v = 0; v < vectors; v++) dot[r][v] = sum_from(format, start[r]);
+    }
     UNROLL for (int q = 0; q < QUADS; q++) {
         vi weights[PANEL / LG_VL];
         UNROLL for (int v = 0; v < vectors; v++)
@@ -163,7 +164,7 @@ INLINE void code_group(const int rows, const int vectors, const int format, cons
         const vf scale = load_float16(scales);
         const vf minimum = has_minimum(format) ? load_float16(scales + 2 * PANEL) : splat(0);
         UNROLL for (int r = 0; r < rows; r++) {
-            const vi whole = whole_of(format, dot[r][v]);
+            const vi whole = whole_of(format, dot[r][v], start[r]);
             vf value = fma_vf(__builtin_convertvector(whole, vf),
                               scale * scale_of(group, rows, r), sum[r][from + v]);
             if (has_minimum(format))

@@ -107,7 +107,7 @@ enum { PROBE_CODES = 4 * LG_VL * QUADS, PROBE_GROUPS = PROBE_ROUNDS / QUADS };
 INLINE float probe_codes(const int format, const int8_t *codes) {
     const int8_t *activations = codes + PROBE_CODES;
     /* the sum runs on from group to group, if it has the bits for it */
-    const int runs_on = !has_minimum(format);
+    const int runs_on = format == LG_Q8;
     vi sums[INTEGER_SUMS];
     UNROLL for (int s = 0; s < INTEGER_SUMS; s++)
         sums[s] = (vi){0} - (runs_on ? SIGNED_EXCESS * activations[4 * s] * 4 * PROBE_ROUNDS : 0);
@@ -121,7 +121,7 @@ INLINE float probe_codes(const int format, const int8_t *codes) {
                 dots[s] = dot_of(format, dots[s], weights, splat_bytes(activations + 4 * s));
         }
         UNROLL for (int s = 0; s < INTEGER_SUMS; s++)
-            sums[s] = whole_of(format, dots[s]) + (runs_on ? (vi){0} : sums[s]);
+            sums[s] = whole_of(format, dots[s], (vi){0}) + (runs_on ? (vi){0} : sums[s]);
     }
     double total = 0;
     UNROLL for (int s = 0; s < INTEGER_SUMS; s++) total += sum_vi(sums[s]);

@@ -140,6 +140,34 @@ static void decode_q4(const uint8_t *block, float *w) {
     }
 }
 
+/* scale, for which the weight farthest from 0 is -8; codes in 0..15: w = scale * (code - 8) */
+static void encode_q4_0(const float *w, uint8_t *block) {
+    float farthest = w[0];
+    for (int i = 1; i < SPAN; i++)
+        if (fabsf(w[i]) > fabsf(farthest)) farthest = w[i];
+    const float scale = farthest / -8.0f;
+    float inverse = 1.0f / scale;
+    if (!(fabsf(inverse) <= FLT_MAX)) inverse = 0.0f;
+    int32_t codes[SPAN];
+    for (int i = 0; i < SPAN; i++) {
+        const int32_t code = (int32_t)(w[i] * inverse + 8.5f);
+        codes[i] = code < 15 ? code : 15;
+    }
+    const uint16_t half = half_of(scale);
+    memcpy(block, &half, 2);
+    store_pairs(codes, block + 2);
+}
+
+static void decode_q4_0(const uint8_t *block, float *w) {
+    uint16_t half;
+    memcpy(&half, block, 2);
+    const float scale = float_of_half(half);
+    for (int i = 0; i < 16; i++) {
+        w[i] = scale * (float)((block[2 + i] & 15) - 8);
+        w[16 + i] = scale * (float)((block[2 + i] >> 4) - 8);
+    }
+}
+
 static const lg_weight_format weight_formats[] = {
     [LG_FLOAT32] = {1, 0, 1, FLT_MAX, encode_float32, decode_float32},
     [LG_BFLOAT16] = {1, 1, 0, 0x1.fep127f, encode_bfloat16, decode_bfloat16},
@@ -147,6 +175,7 @@ static const lg_weight_format weight_formats[] = {
     [LG_Q8] = {32, 1, 8, 127 * 65504.0f, encode_q8, decode_q8},
     [LG_Q5] = {32, 2, 5, 65504, encode_q5, decode_q5},
     [LG_Q4] = {32, 2, 4, 65504, encode_q4, decode_q4},
+    [LG_Q4_0] = {32, 1, 4, 8 * 65504.0f, encode_q4_0, decode_q4_0},
 };
 
 INLINE lg_size block_bytes(const lg_weight_format *f) { return 2 * f->halves + 4 * f->words; }

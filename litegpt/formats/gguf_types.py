@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from litegpt.kernels.reference.weight_formats import FORMATS
+
 _CHUNK = 1 << 18  # weights that pass at once, so that what lies between takes little memory
 
 
@@ -43,11 +45,6 @@ def _fifth_bits(blocks: np.ndarray, start: int) -> np.ndarray:
     """32 bits from this byte on, each 0 or 16: (n, 32) uint8."""
     bits = np.unpackbits(blocks[:, start : start + 4], axis=-1, bitorder="little")
     return bits << 4
-
-
-def _decode_q4_0(blocks: np.ndarray) -> np.ndarray:
-    codes = _nibbles(blocks[:, 2:]).astype(np.int8) - np.int8(8)
-    return _half(blocks, 0) * codes.astype(np.float32)
 
 
 def _decode_q4_1(blocks: np.ndarray) -> np.ndarray:
@@ -121,15 +118,6 @@ def _encode_q8_0(w: np.ndarray) -> np.ndarray:
     return np.concatenate([_bytes(scale.astype("<f2")), _bytes(codes.astype(np.int8))], axis=-1)
 
 
-def _encode_q4_0(w: np.ndarray) -> np.ndarray:
-    """The weight farthest from zero becomes code 0, whatever its sign: -8 times the scale."""
-    farthest = np.take_along_axis(w, np.abs(w).argmax(axis=-1, keepdims=True), axis=-1)
-    scale = farthest / np.float32(-8)
-    codes = np.trunc(w * _inverse(scale) + np.float32(8.5)).astype(np.uint8).clip(0, 15)
-    pairs = codes[:, :16] | codes[:, 16:] << 4
-    return np.concatenate([_bytes(scale.astype("<f2")), pairs], axis=-1)
-
-
 def _encode_q5_1(w: np.ndarray) -> np.ndarray:
     """32 values evenly from the smallest weight to the largest."""
     minimum = w.min(axis=-1, keepdims=True)
@@ -142,6 +130,7 @@ def _encode_q5_1(w: np.ndarray) -> np.ndarray:
 
 _HALF_MOST = 65504.0  # the largest float16
 _FLOAT_MOST = float(np.finfo(np.float32).max)
+_Q4_0 = FORMATS["q4_0"]
 
 _ROWS = (
     TensorType(
@@ -153,7 +142,7 @@ _ROWS = (
     TensorType(
         "BF16", 30, 1, 2, lambda b: (b.view("<u2").astype(np.uint32) << 16).view(np.float32)
     ),
-    TensorType("Q4_0", 2, 32, 18, _decode_q4_0, _encode_q4_0, 8 * _HALF_MOST),
+    TensorType("Q4_0", 2, 32, 18, _Q4_0.decode, _Q4_0.encode, _Q4_0.largest),
     TensorType("Q4_1", 3, 32, 20, _decode_q4_1),
     TensorType("Q5_0", 6, 32, 22, _decode_q5_0),
     TensorType("Q5_1", 7, 32, 24, _decode_q5_1, _encode_q5_1, _HALF_MOST),

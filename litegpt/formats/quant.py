@@ -34,26 +34,25 @@ GGUF_FORMATS = {
     "Q5_1": "q5",
     "Q5_0": "q5",
     "Q4_1": "q4",
-    "Q4_0": "q4",
+    "Q4_0": "q4_0",
 }
-_ZEROS = {"Q5_0": 16, "Q4_0": 8}  # types without a minimum -> the code that stands for 0
-STORED_ALIKE = GGUF_FORMATS.keys() - _ZEROS.keys() - {"Q5_1"}  # from_gguf leaves them as they are
+STORED_ALIKE = GGUF_FORMATS.keys() - {"Q5_0", "Q5_1"}  # from_gguf leaves them as they are
 
 
 def from_gguf(data: np.ndarray, kind: str) -> np.ndarray:
     """Blocks (N, groups, bytes) from the bytes (N, ...) of a GGUF tensor with rows of K inputs.
 
-    Q4_0 has no minimum: w = scale * (code - 8), so the minimum is -8 * scale; Q5_0 likewise, with
-    16. A scale for which that is beyond float16, and an unknown type: ValueError.
+    Q5_0 has no minimum: w = scale * (code - 16), so the minimum is -16 * scale. A scale for which
+    that is beyond float16, and an unknown type: ValueError.
     """
     if kind not in GGUF_FORMATS:
         allowed = ", ".join(GGUF_FORMATS)
         raise ValueError(f"GGUF type {kind!r} has no format here; allowed: {allowed}")
     form = weight_format(GGUF_FORMATS[kind])
-    zero = _ZEROS.get(kind, 0)
-    blocks = data.reshape(len(data), -1, form.block_bytes - (2 if zero else 0))
-    if zero:
-        blocks = _with_minimum(blocks, zero)
+    without = kind == "Q5_0"
+    blocks = data.reshape(len(data), -1, form.block_bytes - (2 if without else 0))
+    if without:
+        blocks = _with_minimum(blocks)
     return _with_quads_of_bits(blocks) if form.name == "q5" else blocks
 
 
@@ -63,15 +62,15 @@ def _with_quads_of_bits(blocks: np.ndarray) -> np.ndarray:
     return np.concatenate([blocks[..., :4], fifth_bits(bits), blocks[..., 8:]], axis=-1)
 
 
-def _with_minimum(blocks: np.ndarray, zero: int) -> np.ndarray:
-    """Blocks whose scale is followed by a minimum: -zero * scale."""
+def _with_minimum(blocks: np.ndarray) -> np.ndarray:
+    """Blocks of Q5_0, their scale followed by a minimum: -16 * scale."""
     scale = np.ascontiguousarray(blocks[..., :2]).view("<f2")
-    minimum = scale.astype(np.float32) * -zero
+    minimum = scale.astype(np.float32) * -16
     wrong = np.argwhere(np.abs(minimum[..., 0]) > weight_format("float16").largest)
     if wrong.size:
         row, group = wrong[0]
         raise ValueError(
-            f"scale {scale[row, group, 0]} of group {group} in row {row}: {-zero} times it is "
+            f"scale {scale[row, group, 0]} of group {group} in row {row}: -16 times it is "
             f"beyond float16"
         )
     halves = np.concatenate([scale, minimum.astype("<f2")], axis=-1).view(np.uint8)

@@ -25,6 +25,7 @@ GGUF_DTYPES = {
     "q8": ("Q8_0", "Q8_0", 7),
     "q5": ("Q5_1", "Q8_0", 9),
     "q4": ("Q4_0", "Q8_0", 2),
+    "q4_0": ("Q4_0", "Q8_0", 2),
 }
 _TABLES = ("token_embd.weight", "output.weight")
 _POSITIONS = "position_embd.weight"  # which llama.cpp adds in float32
@@ -56,10 +57,10 @@ def save_gguf(
 ) -> None:
     """Writes a GGUF file; tokenizer are its entries tokenizer.*, an empty vocabulary by default.
 
-    dtype is "float32", "float16", "q8" (Q8_0), "q5" or "q4" (Q5_1 or Q4_0, the tables Q8_0);
-    matrices whose rows aren't whole groups of 32 stay float16, vectors float32. Another dtype,
-    parts that no architecture has, and weights that the type can't hold: ValueError, and what was
-    there stays.
+    dtype is "float32", "float16", "q8" (Q8_0), "q5" (Q5_1), "q4" or "q4_0" (both Q4_0), the tables
+    being Q8_0 below that; matrices whose rows aren't whole groups of 32 stay float16, vectors
+    float32. Another dtype, parts that no architecture has, and weights that the type can't hold:
+    ValueError, and what was there stays.
     """
     if dtype not in GGUF_DTYPES:
         raise ValueError(f"dtype {dtype!r} is unknown; allowed: {', '.join(GGUF_DTYPES)}")

@@ -335,9 +335,9 @@ class GPTModel(Module):
         taken from the Hugging Face hub. With mmap, float32 tensors that need no transposition stay
         where they lie in a safetensors file, which must not be changed in place meanwhile.
 
-        dtype is "float32", "bfloat16", "float16", "q8", "q5" or "q4"; by default float32, but for
-        the blocks of a GGUF file that are q8 (Q8_0), q5 (Q5_0, Q5_1) or q4 (Q4_0, Q4_1), which stay
-        as they are. Weights that aren't float32 can't be trained: see quantize.
+        dtype is "float32", "bfloat16", "float16", "q8", "q5", "q4" or "q4_0"; by default float32,
+        but for the blocks of a GGUF file that are q8 (Q8_0), q5 (Q5_0, Q5_1), q4 (Q4_1) or q4_0
+        (Q4_0), which stay as they are. Weights that aren't float32 can't be trained: see quantize.
 
         ModelFormatError (a ValueError) names the file and what is wrong in it; what the hub
         can't give is an OSError.
@@ -348,7 +348,7 @@ class GPTModel(Module):
         """Keeps the weights of dense layers and the token embedding for inference only; self.
 
         In "float32" (packed, and no plain copy), "bfloat16" or "float16" (32-bit arithmetic), "q8",
-        "q5" or "q4" (so many bits in groups of 32 inputs; activations are rounded to 8 bits).
+        "q5", "q4" or "q4_0" (so many bits in groups of 32 inputs; activations are rounded to 8).
         Positions, norms and biases stay float32. `parameter.error` says what rounding has missed,
         `parameter.data` decodes the weights, and training is a RuntimeError. The model is in
         evaluation mode then. Unknown formats, and weights that a format can't hold: ValueError.

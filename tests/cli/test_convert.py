@@ -76,7 +76,8 @@ def test_the_tokenizer_of_an_earlier_model_goes(
 def test_fewer_bits(litegpt: Callable, trained: Path, tmp_path: Path) -> None:
     model = GPTModel(11, 8, 1, 2, 32, seed=0)
     model.save_pretrained(tmp_path / "m")
-    for dtype, kind in {"float16": "F16", "q8": "Q8_0", "q5": "Q5_1", "q4": "Q4_0"}.items():
+    kinds = {"float16": "F16", "q8": "Q8_0", "q5": "Q5_1", "q4": "Q4_0", "q4_0": "Q4_0"}
+    for dtype, kind in kinds.items():
         done = litegpt("convert", tmp_path / "m", tmp_path / "m.gguf", "--dtype", dtype)
         assert done.returncode == 0, done.stderr
         file = GgufFile(tmp_path / "m.gguf")

@@ -192,6 +192,6 @@ def test_a_warning_is_a_line(litegpt, tmp_path) -> None:
     (warning, error) = done.stderr.splitlines()
     assert warning == (
         f"litegpt: warning: {tmp_path}/m.gguf: weights in Q8_0 become float32; "
-        'dtype="q8" or "q5" or "q4" rounds them anew'
+        'dtype="q8" or "q5" or "q4" or "q4_0" rounds them anew'
     )
     assert "tokenizer.ggml.model 'none'" in error

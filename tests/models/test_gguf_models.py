@@ -74,6 +74,7 @@ def test_round_trip(make_model: Any, ids: np.ndarray, tmp_path: Path, name: str)
         ("q8", "Q8_0", "Q8_0", 7),
         ("q5", "Q5_1", "Q8_0", 9),
         ("q4", "Q4_0", "Q8_0", 2),
+        ("q4_0", "Q4_0", "Q8_0", 2),
     ],
 )
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
@@ -242,7 +243,8 @@ SIZES = {"num_kv_heads": 1, "ffn_dim": 64, "dropout": 0.0}
 
 
 def _in_blocks(model: GPTModel, path: Path, forms: dict[str, str]) -> Path:
-    """The model with its matrices in Q8_0, but for those whose names end as forms says."""
+    """The model with its matrices in Q8_0, but for those whose names end as forms says; types that
+    aren't written are zeros."""
     save_gguf(model, path, "float32")
     file = GgufFile(path)
     metadata = {key: file.metadata[key] for key in file.metadata}
@@ -250,7 +252,10 @@ def _in_blocks(model: GPTModel, path: Path, forms: dict[str, str]) -> Path:
     for name, place in file.tensors.items():
         kind = next((form for end, form in forms.items() if name.endswith(end)), "Q8_0")
         form = TYPE_NAMED["F32" if len(place.shape) == 1 else kind]
-        blocks = encode(file.read(name), form)
+        if form.encode is None:
+            blocks = np.zeros((place.shape[0], place.shape[1] // 32, form.block_bytes), np.uint8)
+        else:
+            blocks = encode(file.read(name), form)
         tensors[name] = GgufTensor(place.shape, form, lambda b=blocks: b)  # type: ignore[misc]
     write_gguf(path, metadata, tensors)
     return path
@@ -271,7 +276,7 @@ def test_blocks_stay_as_they_are(make_model: Any, tmp_path: Path, tied: bool) ->
         if isinstance(parameter, FrozenParameter):
             formats[name] = parameter.format
     for i in range(2):
-        assert formats.pop(f"blocks.{i}.ffn.down.weight") == "q4"
+        assert formats.pop(f"blocks.{i}.ffn.down.weight") == "q4_0"
         assert formats.pop(f"blocks.{i}.attention.output.weight") == "q5"
     assert set(formats.values()) == {"q8"} and len(formats) == 4 + 1 + (not tied)
     ids = [3, 1, 4, 1, 5]
@@ -355,11 +360,21 @@ def test_float32_weights_of_a_file_are_trained(make_model: Any, tmp_path: Path) 
         GPTModel.from_pretrained(path).loss_and_backward(ids, ids)
 
 
-def test_a_scale_beyond_float16(make_model: Any, tmp_path: Path) -> None:
-    path = _in_blocks(make_model("llama", **SIZES), tmp_path / "m.gguf", {"": "Q4_0"})
+@pytest.mark.parametrize("kind", ["Q4_0", "Q5_0"])
+def test_scales_that_are_large(make_model: Any, tmp_path: Path, kind: str) -> None:
+    """Q4_0 keeps any float16; Q5_0 gets a minimum, -16 times it, which may be beyond float16."""
+    model = make_model("llama", **SIZES)
+    path = _in_blocks(model, tmp_path / "m.gguf", {"ffn_down.weight": kind})
     place = GgufFile(path).tensors["blk.1.ffn_down.weight"]
     content = bytearray(path.read_bytes())
     content[place.start : place.start + 2] = np.float16(-60000).tobytes()
     path.write_bytes(content)
-    with pytest.raises(ModelFormatError, match=r"m\.gguf: blk\.1\.ffn_down\.weight: scale -60000"):
-        GPTModel.from_pretrained(path)
+    if kind == "Q5_0":
+        refused = r"m\.gguf: blk\.1\.ffn_down\.weight: scale -60000"
+        with pytest.raises(ModelFormatError, match=refused):
+            GPTModel.from_pretrained(path)
+        return
+    wanted, loaded = (GPTModel.from_pretrained(path, dtype) for dtype in ("float32", None))
+    down, exact = (model.blocks[1].ffn.down.weight for model in (loaded, wanted))
+    assert down.format == "q4_0" and np.abs(exact.data).max() > 65504
+    np.testing.assert_array_equal(down.data, exact.data)

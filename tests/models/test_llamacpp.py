@@ -19,7 +19,7 @@ CONVERSIONS = {  # dtype -> llama.cpp's type of file, and that of its tables of 
     "float16": (llama_cpp.LLAMA_FTYPE_MOSTLY_F16, llama_cpp.GGML_TYPE_F16),
     "q8": (llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0, llama_cpp.GGML_TYPE_Q8_0),
     "q5": (llama_cpp.LLAMA_FTYPE_MOSTLY_Q5_1, llama_cpp.GGML_TYPE_Q8_0),
-    "q4": (llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0, llama_cpp.GGML_TYPE_Q8_0),
+    "q4_0": (llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_0, llama_cpp.GGML_TYPE_Q8_0),
 }
 
 

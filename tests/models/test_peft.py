@@ -141,7 +141,7 @@ def test_dropout_is_drawn_from_the_seed(make_model: Make, ids: np.ndarray) -> No
     assert all(np.array_equal(p.grad, first[name]) for name, p in trained(model).items())
 
 
-@pytest.mark.parametrize("format", ["float32", "q8", "q4"])
+@pytest.mark.parametrize("format", ["float32", "q8", "q4", "q4_0"])
 def test_over_weights_kept_for_inference(
     backend: str, make_model: Make, ids: np.ndarray, targets: np.ndarray, format: str
 ) -> None:

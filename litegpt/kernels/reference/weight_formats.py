@@ -11,14 +11,17 @@ block is a row of little-endian units of 2 or 4 bytes:
                             of code 4 q + j, then the codes' other four bits as in q4
     q4         32 weights   scale, minimum (float16), then 16 bytes, byte i with code i in its low
                             four bits and code i + 16 in its high ones: w = scale * code + minimum
+    q4_0       32 weights   scale (float16, of either sign), then 16 bytes as in q4:
+                            w = scale * (code - 8)
 
-These are the blocks F32, BF16, F16, Q8_0, Q5_1 (where bit i of the 4 bytes is code i's) and Q4_1
-of GGUF files. Scales are rounded up, and minima
-down, to float16: so every weight lies in the range of the codes, and is missed by half a scale at
-the most. K that isn't a multiple of the group is filled up with zeros.
+These are the blocks F32, BF16, F16, Q8_0, Q5_1 (where bit i of the 4 bytes is code i's), Q4_1 and
+Q4_0 of GGUF files. Scales are rounded up, and minima down, to float16: so every weight lies in the
+range of the codes, and is missed by half a scale at the most. q4_0 is rounded as ggml does: the
+weight farthest from 0 is -8 scales, of the nearest float16, and what would be 8 is 7, missed by a
+whole one. K that isn't a multiple of the group is filled up with zeros.
 
-In q8, q5 and q4 the activations are rounded as well, per row and group, to codes -127..127 with
-scale = max|x| / 127, and codes are multiplied as integers, which is exact.
+In q8, q5, q4 and q4_0 the activations are rounded as well, per row and group, to codes -127..127
+with scale = max|x| / 127, and codes are multiplied as integers, which is exact.
 """
 
 from collections.abc import Callable
@@ -155,6 +158,22 @@ def _codes_q4(blocks: np.ndarray) -> Codes:
     return Codes(_halved(blocks[..., 4:]).astype(np.float32), halves[..., :1], halves[..., 1:])
 
 
+def _encode_q4_0(w: np.ndarray) -> np.ndarray:
+    """Bit for bit as ggml: halves go up, and codes are those of the scale before it is rounded."""
+    farthest = np.take_along_axis(w, np.abs(w).argmax(axis=-1, keepdims=True), axis=-1)
+    scale = farthest / np.float32(-8)
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = np.float32(1) / scale
+    inverse = np.where(np.isfinite(inverse), inverse, np.float32(0))
+    codes = np.minimum(w * inverse + np.float32(8.5), np.float32(15)).astype(np.uint8)
+    return np.concatenate([_as_bytes(scale.astype("<f2")), _pairs(codes)], axis=-1)
+
+
+def _codes_q4_0(blocks: np.ndarray) -> Codes:
+    whole = _halved(blocks[..., 2:]).astype(np.float32) - np.float32(8)
+    return Codes(whole, _halves(blocks, 1), None)
+
+
 def activation_codes(x: np.ndarray, group: int) -> tuple[np.ndarray, np.ndarray]:
     """(M, K) -> scales (M, G, 1) and codes (M, G, group), as float32 arithmetic gives them.
 
@@ -260,6 +279,14 @@ FORMATS: dict[str, WeightFormat] = {
             error=0.09,
             encode=_encode_q4,
             codes=_codes_q4,
+        ),
+        _of_codes(
+            "q4_0",
+            units=(2, *4 * (4,)),
+            largest=8 * _HALF_MOST,
+            error=0.09,
+            encode=_encode_q4_0,
+            codes=_codes_q4_0,
         ),
     )
 }
