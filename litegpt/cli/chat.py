@@ -5,8 +5,8 @@ import sys
 from typing import Any
 
 from litegpt.cli.errors import InputError, bad_values, check_backend
-from litegpt.cli.generate import add_model, add_sampling, load, sampling, write
-from litegpt.cli.output import say
+from litegpt.cli.generate import add_model, add_sampling, load, sampling
+from litegpt.cli.output import say, write
 from litegpt.generation import Chat
 
 _HELP = "/reset begins anew, /system TEXT says how to answer, /quit ends; Ctrl-C ends an answer"

@@ -1,14 +1,14 @@
 """What commands learn from: files, folders and patterns, or the tokens made of them before."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from litegpt import kernels
+from litegpt.cli.bar import bar
 from litegpt.cli.errors import InputError, bad_values
 from litegpt.cli.output import say
 from litegpt.formats import TokenFile
@@ -16,7 +16,7 @@ from litegpt.text import TOKENIZERS, ByteTokenizer, Tokenizer, load_tokenizer
 from litegpt.text.encoder import alphabet
 from litegpt.text.sources import find_sources
 from litegpt.training import Corpus, Documents, DocumentWindows, PackedDocuments, tokenize
-from litegpt.training.corpus import Progress, tokenizer_digest
+from litegpt.training.corpus import tokenizer_digest
 
 TOKENS = "tokens.safetensors"
 PATHS_HELP = (
@@ -80,7 +80,7 @@ def find(paths: Sequence[str], tokenizer: Tokenizer | str | None, leave_out: Pat
     chosen = _tokenizer(tokenizer, lambda: alphabet(files))
 
     def documents(directory: Path) -> TokenFile:
-        with bad_values(), _bar() as progress:
+        with bad_values(), bar("tokens", in_bytes=True) as progress:
             return tokenize(files, chosen, directory / TOKENS, kernels.num_threads(), progress)
 
     return Sources(name_of(files), chosen, documents)
@@ -157,23 +157,3 @@ def _made_before(directory: Path, tokenizer: Tokenizer | str | None) -> Sources:
         other = "the model's" if tokenizer else "is there"
         raise InputError(f"{directory}: its tokens were made with another tokenizer than {other}")
     return Sources(str(directory), beside, lambda _: file)
-
-
-@contextmanager
-def _bar() -> Iterator[Progress | None]:
-    """A bar of the bytes read, on a terminal with rich."""
-    import sys
-
-    if not sys.stdout.isatty():
-        yield None
-        return
-    try:
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-        from rich.progress import TimeRemainingColumn as TimeLeft
-    except ImportError:  # rich is an extra
-        yield None
-        return
-    columns = TextColumn("tokens"), DownloadColumn(), BarColumn(bar_width=None), TimeLeft()
-    with Progress(*columns, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -11,7 +11,7 @@ import numpy as np
 from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.finetune import add_adapters, lora_config
 from litegpt.cli.machine import in_bytes, memory_available
-from litegpt.cli.output import say, say_json
+from litegpt.cli.output import counted, say, say_json
 from litegpt.cli.progress import clock
 from litegpt.cli.settings import add_settings, settings
 from litegpt.models import GPTModel, LoRAConfig, add_lora, pretrained
@@ -141,13 +141,13 @@ def _tell(facts: dict[str, Any], length: int, config: TrainConfig) -> None:
     training, generation = facts["training"], facts["generation"]
     say(f"parameters: {facts['parameters']:,}, {facts['trained']:,} of them trained")
     say(
-        f"training, {config.batch_size} rows of {length} at once: {in_bytes(training['total'])} "
-        f"(weights {in_bytes(training['weights'])}, gradients {in_bytes(training['gradients'])}, "
+        f"training, {counted(config.batch_size, 'row')} of {length} at once: "
+        f"{in_bytes(training['total'])} (weights {in_bytes(training['weights'])}, gradients {in_bytes(training['gradients'])}, "
         f"moments {in_bytes(training['moments'])}, "
         f"activations {in_bytes(training['activations'])})"
     )
     say(
-        f"generation, {length} positions: {in_bytes(generation['total'])} "
+        f"generation, {counted(length, 'position')}: {in_bytes(generation['total'])} "
         f"(weights {in_bytes(generation['weights'])}, cache {in_bytes(generation['cache'])})"
     )
     say(f"memory there: {in_bytes(facts['available'])}")
@@ -155,7 +155,7 @@ def _tell(facts: dict[str, Any], length: int, config: TrainConfig) -> None:
         say(f"generation: {generation['tokens_per_s']:,.1f} tokens/s")
     if training["tokens_per_s"]:
         tokens = training["steps"] * _tokens_of_step(length, config)
-        run = f"{training['steps']:,} steps ({tokens:,} tokens)"
+        run = f"{counted(training['steps'], 'step')} ({counted(tokens, 'token')})"
         say(
             f"training: {training['tokens_per_s']:,.0f} tokens/s, so "
             + (

@@ -3,10 +3,11 @@
 import argparse
 from typing import Any
 
+from litegpt.cli.bar import bar
 from litegpt.cli.corpus import read_text
 from litegpt.cli.errors import bad_values, check_backend
 from litegpt.cli.generate import add_model, load
-from litegpt.cli.output import say, say_json
+from litegpt.cli.output import counted, say, say_json
 from litegpt.generation import Evaluation, evaluate
 
 
@@ -36,8 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
     check_backend()
     name, text = read_text(arguments.file)
     model = load(arguments)
-    with bad_values(name):
-        found = evaluate(model.model, model.tokenizer, text, arguments.context, arguments.stride)
+    with bad_values(name), bar("scored") as progress:
+        found = evaluate(
+            model.model, model.tokenizer, text, arguments.context, arguments.stride, progress
+        )
     if arguments.json:
         say_json(facts(found))
     else:
@@ -58,6 +61,6 @@ def facts(found: Evaluation) -> dict[str, float]:
 
 def in_words(found: Evaluation) -> str:
     return (
-        f"{found.tokens:,} tokens scored; loss {found.loss:.4f}, "
+        f"{counted(found.tokens, 'token')} scored; loss {found.loss:.4f}, "
         f"perplexity {found.perplexity:.3f}, {found.bits_per_byte:.4f} bits per byte"
     )

@@ -13,7 +13,7 @@ from litegpt.cli.corpus import PATHS_HELP, add_data, described, find
 from litegpt.cli.errors import InputError, bad_values
 from litegpt.cli.generate import add_model, load_to_train
 from litegpt.cli.machine import in_bytes
-from litegpt.cli.output import say
+from litegpt.cli.output import counted, say
 from litegpt.cli.progress import clock
 from litegpt.cli.settings import add_settings, settings
 from litegpt.cli.training_run import add_out, check_fits, on_ranks, prepared, run_training
@@ -173,7 +173,7 @@ def _foretell(trainer: Trainer, data: DocumentWindows | PackedDocuments) -> None
     model, config = trainer.model, trainer.config
     trained = sum(p.size for p in model.parameters() if p.trainable)
     say(
-        f"{data.rows:,} rows of {data.window} to train on; model: "
+        f"{counted(data.rows, 'row')} of {data.window} to train on; model: "
         f"{model.get_num_parameters():,} parameters, {trained:,} of them trained"
     )
     needed, there = check_fits(trainer, data.window, " or --lora")
@@ -185,9 +185,11 @@ def _foretell(trainer: Trainer, data: DocumentWindows | PackedDocuments) -> None
     batch = data.batch(config.batch_size, np.random.default_rng(0))
     seconds = seconds_of_batch(model, batch, config) * config.accumulate
     if config.max_time:
-        say(f"time: {clock(config.max_time)}, about {config.max_time / seconds:,.0f} steps")
+        steps = counted(config.max_time / seconds, "step")
+        say(f"time: {clock(config.max_time)}, about {steps}")
     else:
-        say(f"time: about {clock(seconds * config.max_steps)} for {config.max_steps:,} steps")
+        steps = counted(config.max_steps, "step")
+        say(f"time: about {clock(seconds * config.max_steps)} for {steps}")
 
 
 def _generate_flags(arguments: argparse.Namespace) -> str:

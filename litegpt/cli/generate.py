@@ -1,12 +1,12 @@
 """`litegpt generate`: a prompt continued by a model."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from litegpt import box
 from litegpt.cli.errors import InputError, bad_values, check_backend
+from litegpt.cli.output import write
 from litegpt.formats.quant import FORMATS
 from litegpt.generation import TextModel
 from litegpt.nn.frozen import FrozenParameter
@@ -160,9 +160,3 @@ def _start_of(tokenizer: Tokenizer) -> str:
     except ValueError:
         return tokenizer.decode([0])
     return _START
-
-
-def write(text: str) -> None:
-    if text:
-        sys.stdout.write(text)
-        sys.stdout.flush()

@@ -11,7 +11,7 @@ import numpy as np
 from litegpt import __version__, kernels
 from litegpt.cli.errors import InputError, check_backend
 from litegpt.cli.generate import add_model, load
-from litegpt.cli.output import say_json
+from litegpt.cli.output import say, say_json
 from litegpt.models import GPTModel
 from litegpt.nn.frozen import FrozenParameter
 
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         "NumPy": facts["numpy"],
         **(_in_words(facts["model"]) if "model" in facts else {}),
     }.items():
-        print(f"{name:<11}{value}")
+        say(f"{name:<11}{value}")
     return 0
 
 

@@ -12,11 +12,25 @@ def say(line: str) -> None:
     OSError naming the standard output, if that is a file on a full disk, say.
     """
     try:
-        print(line, flush=True)
+        write(f"{line}\n")
     except BrokenPipeError:
         discard_stdout()
+
+
+def write(text: str) -> None:
+    """Prints a text, without an end of line, at once; errors as in say, and BrokenPipeError."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def counted(number: float, what: str) -> str:
+    """`1 step`, `2,000 steps`"""
+    shown = f"{number:,.0f}"
+    return f"{shown} {what}" if shown == "1" else f"{shown} {what}s"
 
 
 def say_json(value: Any) -> None:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from litegpt.cli.bar import bar
 from litegpt.cli.corpus import read_text
 from litegpt.cli.errors import InputError, bad_values, check_backend
 from litegpt.cli.evaluate import facts, in_words
@@ -54,7 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{page}: FILE and PAGE are the same")
     model = load(arguments)
     with bad_values(name):
-        [score] = model.score([text])
+        with bar("scored") as progress:
+            [score] = model.score([text], progress)
         first = 0 if model.tokenizer.prefix else 1  # nothing stands before it to be judged by
         if len(score.ids) <= first:
             raise ValueError("the text must have two tokens or more to be scored")

@@ -1,6 +1,7 @@
 """How likely a model holds a text."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,15 +16,22 @@ from litegpt.text import Tokenizer
 
 _READ_AT_ONCE = 256  # positions whose logits are in memory together
 
+Progress = Callable[[int, int], None]  # tokens scored, tokens in all
+
 
 def score_ids(
-    model: GPTModel, ids: ArrayLike, context: int | None = None, stride: int | None = None
+    model: GPTModel,
+    ids: ArrayLike,
+    context: int | None = None,
+    stride: int | None = None,
+    progress: Progress | None = None,
 ) -> np.ndarray:
     """Natural-log probabilities (T - 1,) float32 of ids[1:] (T,), each after those before it.
 
     A text longer than the context (model.max_seq_len if None) is read in windows of that size,
     each `stride` (half the context if None) after the one before, and every id is scored in the
     first window that reaches it: a smaller stride takes longer, and leaves each id more to go by.
+    progress is called with how many are scored, and how many there are.
     IndexError for an id outside the vocabulary.
     """
     array = token_ids(ids)
@@ -57,6 +65,8 @@ def score_ids(
                 if stop > done:
                     first = max(start, done)
                     scores[first:stop] = _scored(logits[0, first - start :], array[first + 1 :])
+                    if progress is not None:
+                        progress(stop, len(scores))
             done, begin = end, begin + stride
     return scores
 
@@ -104,6 +114,7 @@ def evaluate(
     text: str | bytes,
     context: int | None = None,
     stride: int | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """What score_ids says of a text; ValueError if it is too short to score anything.
 
@@ -113,6 +124,6 @@ def evaluate(
     ids = tokenizer.encode_prompt(text)
     if len(ids) < 2:
         raise ValueError("the text must have two tokens or more to be scored")
-    scores = score_ids(model, ids, context, stride)
+    scores = score_ids(model, ids, context, stride, progress)
     scored = ids[max(1, len(tokenizer.prefix)) :]
     return Evaluation.of(tokenizer, scored, scores[len(scores) - len(scored) :])

@@ -12,7 +12,7 @@ from litegpt import models
 from litegpt.formats import ModelFormatError
 from litegpt.generation.arguments import check_integer, check_text, id_array, listed, refuse
 from litegpt.generation.decode import Completion, complete, stream
-from litegpt.generation.scoring import score_ids
+from litegpt.generation.scoring import Progress, score_ids
 from litegpt.generation.stopping import StopStrings
 from litegpt.models import GPTModel, hub, pretrained
 from litegpt.nn.arrays import token_ids
@@ -150,16 +150,19 @@ class TextModel:
             for row, tokens in enumerate(rows)
         ]
 
-    def score(self, texts: Sequence[str | bytes]) -> list[Score]:
+    def score(self, texts: Sequence[str | bytes], progress: Progress | None = None) -> list[Score]:
         """How likely the model holds each token of each text, after those before it.
 
         In natural logarithms of probabilities; NaN for a first token that nothing stands before.
+        progress is called with how many tokens of a text are scored, and how many it has.
         """
         made = []
         for text in _several("texts", texts):
             check_text("each of texts", text)
             ids = self.tokenizer.encode_prompt(text)
-            logprobs = score_ids(self.model, ids) if len(ids) else np.empty(0, np.float32)
+            logprobs = np.empty(0, np.float32)
+            if len(ids):
+                logprobs = score_ids(self.model, ids, progress=progress)
             unknown = np.full(len(ids) - len(logprobs), np.nan, np.float32)
             own = slice(len(self.tokenizer.prefix), None)
             made.append(Score(ids[own], np.concatenate([unknown, logprobs])[own]))

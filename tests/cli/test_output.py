@@ -10,11 +10,17 @@ from types import SimpleNamespace
 import pytest
 
 from litegpt.cli import command_parser
-from litegpt.cli.output import print_table, say_json
+from litegpt.cli.output import counted, print_table, say_json
 from litegpt.cli.progress import progress
 from litegpt.training import TrainConfig
 
 HEADER, ROWS = ["work", "size", "ms"], [["softmax", "2 x 3", "1.25"], ["a", "[red]", "10.5"]]
+
+
+def test_one_and_many() -> None:
+    assert [counted(n, "step") for n in (0, 1, 1.2, 2, 2000)] == [
+        "0 steps", "1 step", "1 step", "2 steps", "2,000 steps",
+    ]  # fmt: skip
 
 
 def test_without_rich(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,6 +42,14 @@ def test_words_colors_and_page(litegpt: Litegpt, trained: Path, line: Path, tmp_
     assert page.read_text("utf-8").count("<span") > 19
 
 
+def test_a_bar_on_a_terminal(terminal: Callable[..., str], trained: Path, line: Path) -> None:
+    pytest.importorskip("rich", reason="the bar is rich's")
+    for verb in ("score", "eval"):
+        shown = terminal(verb, line, "--model", trained)
+        assert "\x1b[" in shown and "19/19" in shown
+        assert "19 tokens scored" in shown
+
+
 def test_the_text_is_not_replaced_by_its_page(
     litegpt: Litegpt, refused: Callable[..., None], trained: Path, tmp_path: Path
 ) -> None:

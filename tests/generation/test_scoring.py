@@ -42,7 +42,10 @@ def test_long_windows_are_read_in_parts(compiled) -> None:
     model = GPTModel(31, 700, 1, 2, 16, dropout=0.0, init_std=0.3, seed=0)
     ids = np.random.default_rng(1).integers(31, size=701)
     expected = log_softmax(model.eval()([ids[:-1]])[0])[np.arange(700), ids[1:]]
-    np.testing.assert_allclose(score_ids(model, ids), expected, atol=2e-5)
+    told: list[tuple[int, int]] = []
+    scores = score_ids(model, ids, progress=lambda done, total: told.append((done, total)))
+    np.testing.assert_allclose(scores, expected, atol=2e-5)
+    assert told == [(256, 700), (512, 700), (700, 700)]
 
 
 def test_a_text_of_one_token_has_no_scores(rotary) -> None:
