@@ -142,7 +142,8 @@ def _tell(facts: dict[str, Any], length: int, config: TrainConfig) -> None:
     say(f"parameters: {facts['parameters']:,}, {facts['trained']:,} of them trained")
     say(
         f"training, {counted(config.batch_size, 'row')} of {length} at once: "
-        f"{in_bytes(training['total'])} (weights {in_bytes(training['weights'])}, gradients {in_bytes(training['gradients'])}, "
+        f"{in_bytes(training['total'])} (weights {in_bytes(training['weights'])}, "
+        f"gradients {in_bytes(training['gradients'])}, "
         f"moments {in_bytes(training['moments'])}, "
         f"activations {in_bytes(training['activations'])})"
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from litegpt.formats import GgufFile, ModelFormatError
-from litegpt.formats.quant import FORMATS, GGUF_FORMATS, STORED_ALIKE, from_gguf
+from litegpt.formats.quant import FORMATS, GGUF_FORMATS, from_gguf, stored_alike
 from litegpt.kernels.reference.linear import PANEL
 from litegpt.models.family import Tensor
 from litegpt.models.quantization import Packing, Places
@@ -24,7 +24,7 @@ def packings(
     weights: Collection[str],
     kept: Collection[str],
 ) -> tuple[dict[str, Packing], set[str]]:
-    """Parameter -> how it is packed, for those of `weights` whose blocks are all of a kept format.
+    """Parameter -> how it is packed, for those of `weights` whose blocks a kept format can hold.
 
     And the types of blocks that aren't.
     """
@@ -35,9 +35,11 @@ def packings(
     found, others = {}, set()
     for parameter, pieces in parts.items():
         types = {file.tensors[name].form for name, _ in pieces}
-        formats = {GGUF_FORMATS.get(form.name, "") for form in types}
-        if len(formats) == 1 and formats <= set(kept):
-            found[parameter] = _packing(file, pieces, formats.pop())
+        held = [GGUF_FORMATS.get(form.name, ()) for form in types]
+        formats = [name for name in kept if all(name in of_type for of_type in held)]
+        if formats:
+            smallest = min(formats, key=lambda name: FORMATS[name].block_bytes)
+            found[parameter] = _packing(file, pieces, smallest)
         else:
             others |= {form.name for form in types if form.group > 1}
     return found, others
@@ -58,7 +60,7 @@ def warn_of_decoded(file: GgufFile, types: Collection[str]) -> None:
 def _packing(file: GgufFile, pieces: list[_Piece], form: str) -> Packing:
     pieces = sorted(pieces, key=lambda piece: piece[1].columns or (0, 0))
     inputs, transposed = pieces[0][1].shape[-1], not pieces[0][1].transposed
-    places = _places(file, pieces)
+    places = _places(file, pieces, form)
     if places is not None:
         outputs = sum(tensor.shape[0] for _, tensor in pieces)
         return Packing(
@@ -69,7 +71,7 @@ def _packing(file: GgufFile, pieces: list[_Piece], form: str) -> Packing:
         rows = []
         for name, tensor in pieces:
             try:
-                blocks = from_gguf(file.blocks(name), file.tensors[name].form.name)
+                blocks = from_gguf(file.blocks(name), file.tensors[name].form.name, form)
             except ValueError as error:
                 raise ModelFormatError(f"{file.path}: {name}: {error}") from error
             rows.append(tensor.from_file(blocks))
@@ -78,9 +80,9 @@ def _packing(file: GgufFile, pieces: list[_Piece], form: str) -> Packing:
     return Packing(form, pack)
 
 
-def _places(file: GgufFile, pieces: list[_Piece]) -> Places | None:
-    """Where the rows lie, unless their blocks are stored otherwise than in the kernels' formats."""
-    if any(file.tensors[name].form.name not in STORED_ALIKE for name, _ in pieces):
+def _places(file: GgufFile, pieces: list[_Piece], form: str) -> Places | None:
+    """Where the rows lie, unless their blocks are stored otherwise than in that format."""
+    if not all(stored_alike(file.tensors[name].form.name, form) for name, _ in pieces):
         return None
     rows = []
     for name, tensor in pieces:

@@ -228,17 +228,18 @@ def test_an_unknown_format_is_refused(backend: str, kernel: str) -> None:
         getattr(kernels, kernel)(*arguments)
 
 
-@pytest.mark.parametrize("kind", GGUF_FORMATS)
+@pytest.mark.parametrize(
+    ("kind", "format"), [(kind, format) for kind in GGUF_FORMATS for format in GGUF_FORMATS[kind]]
+)
 def test_blocks_of_gguf_files_are_taken_without_loss(
-    backend: str, rng: np.random.Generator, kind: str
+    backend: str, rng: np.random.Generator, kind: str, format: str
 ) -> None:
     """Packed and looked up again, they give what the gguf package reads, bit for bit."""
     gguf = pytest.importorskip("gguf")
     type_of = gguf.GGMLQuantizationType[kind]
     weights = normal(rng, 45, 96) * np.float32(0.05)
     data = gguf.quants.quantize(weights, type_of)
-    format = GGUF_FORMATS[kind]
-    blocks = from_gguf(data.view(np.uint8), kind)
+    blocks = from_gguf(data.view(np.uint8), kind, format)
     packed = kernels.pack_quantized(np.ascontiguousarray(blocks), format)
     table = kernels.embedding_quantized(np.arange(45), packed, format, 96, 45)
     equal(table, gguf.quants.dequantize(data, type_of))
@@ -249,7 +250,12 @@ def test_a_scale_without_a_minimum_in_float16_is_refused() -> None:
     blocks = np.zeros((2, 3, 22), np.uint8)
     blocks[1, 2, :2] = np.frombuffer(np.float16(4200).tobytes(), np.uint8)
     with pytest.raises(ValueError, match=r"scale 4200.0 of group 2 in row 1: -16 times it"):
-        from_gguf(blocks, "Q5_0")
+        from_gguf(blocks, "Q5_0", "q5")
+
+
+def test_a_type_that_a_format_cannot_hold() -> None:
+    with pytest.raises(ValueError, match=r"GGUF type 'Q4_1' can't be held in 'q4_0'; .*: Q4_0$"):
+        from_gguf(np.zeros((2, 20), np.uint8), "Q4_1", "q4_0")
 
 
 def test_four_bits_round_as_the_gguf_package_does(backend: str, rng: np.random.Generator) -> None:

@@ -5,6 +5,7 @@ import math
 import threading
 import warnings
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -284,6 +285,22 @@ def test_blocks_stay_as_they_are(make_model: Any, tmp_path: Path, tied: bool) ->
     assert 0 < np.abs(y - exact_y).max() < 0.05 * np.abs(exact_y).max()  # activations of 8 bits
     with pytest.raises(RuntimeError, match="inference"):
         loaded.train().loss_and_backward([ids], [ids])
+
+
+@pytest.mark.parametrize("dtype", [None, "q4"])
+def test_blocks_of_four_bits_with_others_that_have_a_minimum(
+    make_model: Any, tmp_path: Path, dtype: str | None
+) -> None:
+    """Q4_0 is held in q4 where it is asked for, or stands in one array with Q4_1: bit for bit."""
+    forms = {"attn_k.weight": "Q4_1", "": "Q4_0"}
+    path = _in_blocks(make_model("llama", **SIZES), tmp_path / "m.gguf", forms)
+    wanted, loaded = (GPTModel.from_pretrained(path, as_) for as_ in ("float32", dtype))
+    for block, exact in zip(loaded.blocks, wanted.blocks, strict=True):
+        assert block.attention.qkv.weight.format == "q4"
+        assert block.ffn.up.weight.format == ("q4" if dtype else "q4_0")
+        for layer in ("attention.qkv", "ffn.up", "ffn.down"):
+            ours, theirs = (attrgetter(f"{layer}.weight.data")(b) for b in (block, exact))
+            np.testing.assert_array_equal(ours, theirs, err_msg=layer)
 
 
 def test_what_goes_wrong_beside_the_reading(make_model: Any, tmp_path: Path) -> None:
